@@ -1,0 +1,99 @@
+"""Boxes from class activation maps: a threshold, connected components, bounding rectangles (Zhou et al. 2016, 3.2)."""
+
+import time
+from dataclasses import dataclass
+
+import apache_beam as beam
+import cv2
+import numpy as np
+
+from transforms import cam as cams
+from transforms.records import Box, Image, ShardBatch
+from transforms.threads import thread_pool
+
+MAP_SIDE_PX = 224  # maps are thresholded at this resolution, that of the published protocols
+
+
+def find_boxes(
+    cam: np.ndarray,
+    threshold_frac: float = 0.2,
+    normalization: str = "minmax",
+    components: str = "largest",
+    min_area_frac: float = 0.01,
+) -> list[Box]:
+    """Finds the objects of one class map: the bounding rectangles of what lies above a share of its maximum.
+
+    Args:
+      cam: (h, w) float32 raw class map.
+      threshold_frac: of the normalised map's maximum.
+      normalization: a key of `cam.NORMALIZATIONS`.
+      components: "largest" gives one box, "all" one for every connected component that is large enough.
+      min_area_frac: of the map; smaller components make no box, but the largest always does.
+
+    Returns:
+      Boxes in pixels of a map of 224x224, the largest component's first, scored by the mean of the normalised map
+      inside them; none where the map is constant.
+    """
+    normalized = cams.NORMALIZATIONS[normalization](cams.upsample(cam, MAP_SIDE_PX, MAP_SIDE_PX))
+    mask = (normalized > threshold_frac * normalized.max()).view(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    stats = stats[1:]  # the first is the background
+    order = np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable")
+    large = [i for i in order[1:] if stats[i, cv2.CC_STAT_AREA] >= min_area_frac * MAP_SIDE_PX**2]
+    chosen = [*order[:1], *large] if components == "all" else order[:1]
+    boxes = []
+    for x, y, w, h, _ in stats[chosen].tolist():
+        score = float(normalized[y : y + h, x : x + w].mean())
+        boxes.append(Box(x, y, x + w, y + h, score, w * h / MAP_SIDE_PX**2))
+    return boxes
+
+
+def to_original(box: Box, image: Image, probability: float) -> Box:
+    """Moves a box of the map into the image's own pixels, and weighs its score with the probability of its class."""
+    left, top, right, bottom = image.view
+    scale_x, scale_y = (right - left) / MAP_SIDE_PX, (bottom - top) / MAP_SIDE_PX
+    x0, x1 = left + box.x0 * scale_x, left + box.x1 * scale_x
+    y0, y1 = top + box.y0 * scale_y, top + box.y1 * scale_y
+    area_frac = (x1 - x0) * (y1 - y0) / (image.width * image.height)
+    return Box(x0, y0, x1, y1, box.score * probability, area_frac)
+
+
+@dataclass
+class LocateObjects(beam.PTransform):
+    """Adds the boxes of every class of every image to a batch. The parameters are those of `find_boxes`."""
+
+    threshold_frac: float = 0.2
+    normalization: str = "minmax"
+    components: str = "largest"
+    min_area_frac: float = 0.01
+
+    def __post_init__(self):
+        super().__init__()
+        if not 0 < self.threshold_frac < 1:
+            raise ValueError(f"threshold_frac must lie in (0, 1), got {self.threshold_frac}")
+        if self.normalization not in cams.NORMALIZATIONS:
+            raise ValueError(f"normalization must be one of {list(cams.NORMALIZATIONS)}, got {self.normalization!r}")
+        if self.components not in ("largest", "all"):
+            raise ValueError(f"components must be 'largest' or 'all', got {self.components!r}")
+        if not 0 <= self.min_area_frac < 1:
+            raise ValueError(f"min_area_frac must lie in [0, 1), got {self.min_area_frac}")
+
+    def expand(self, batches):
+        settings = (self.threshold_frac, self.normalization, self.components, self.min_area_frac)
+        return batches | "FindBoxes" >> beam.Map(locate_batch, *settings).with_output_types(ShardBatch)
+
+
+def locate_batch(batch: ShardBatch, *settings) -> ShardBatch:
+    """Returns the batch with its boxes; `settings` are the parameters of `find_boxes` after the map."""
+    if not batch.images:
+        return batch
+    started = time.perf_counter()
+    predictions = batch.predictions
+
+    def locate(row: int) -> list[list[Box]]:
+        return [
+            [to_original(box, batch.images[row], float(probability)) for box in find_boxes(cam, *settings)]
+            for cam, probability in zip(predictions.cams[row], predictions.probability[row], strict=True)
+        ]
+
+    return batch.after("locate", started, boxes=list(thread_pool("render").map(locate, range(len(batch)))))

@@ -1,0 +1,62 @@
+"""Class activation maps (Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016)."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+
+def class_activation_maps(activations, class_weights):
+    """Weighted sum of feature maps (section 2, equation 2): M_c(x, y) = sum_k w_k^c f_k(x, y).
+
+    The mean over (h, w) of a class's map plus the class's bias is its logit. Works on NumPy arrays and on tensors alike.
+
+    Args:
+      activations: (n, h, w, channels), the input f of global average pooling.
+      class_weights: (n, channels, k), the head's weights w of k classes for each image.
+
+    Returns:
+      (n, h, w, k) raw maps: no ReLU, no normalisation.
+    """
+    return activations @ class_weights[:, None]
+
+
+def upsample(cam: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(h, w) float32 -> (height, width) float32, bilinear on half-pixel centres.
+
+    Bilinear interpolation is linear, so this equals the class map of the upsampled feature maps at 1/2048 of the cost.
+    """
+    return cv2.resize(cam, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def minmax(cam: np.ndarray) -> np.ndarray:
+    """(h, w) -> (h, w) float32 in [0, 1]: the minimum becomes 0, the maximum 1. A constant map becomes all zero."""
+    low, high = float(cam.min()), float(cam.max())
+    return _scale(cam, low, high)
+
+
+def max_only(cam: np.ndarray) -> np.ndarray:
+    """(h, w) -> (h, w) float32 in [0, 1]: negative values become 0, the maximum 1. No positive value: all zero."""
+    return _scale(np.maximum(cam, 0), 0.0, float(cam.max()))
+
+
+def inferior_value_removal(cam: np.ndarray, percentile: float = 45.0) -> np.ndarray:
+    """(h, w) -> (h, w) float32 in [0, 1]: what lies below the percentile of the map becomes 0, the maximum 1.
+
+    IVR of Kim et al., Normalization Matters in Weakly Supervised Object Localization, ICCV 2021, section 4.
+    """
+    low = float(np.percentile(cam, percentile))
+    return _scale(np.maximum(cam, low), low, float(cam.max()))
+
+
+def _scale(cam: np.ndarray, low: float, high: float) -> np.ndarray:
+    if not high > low:
+        return np.zeros(cam.shape, np.float32)
+    return ((cam - low) * (1.0 / (high - low))).astype(np.float32, copy=False)
+
+
+NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "minmax": minmax,
+    "max": max_only,
+    "ivr": inferior_value_removal,
+}

@@ -1,0 +1,70 @@
+"""What this machine computes on, and in which precision it does so best."""
+
+import functools
+import pathlib
+from typing import NamedTuple
+
+from transforms.threads import num_cores
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+class Device(NamedTuple):
+    """The device of this process and the precision chosen for it.
+
+    Attributes:
+      name: for people, e.g. "AMD EPYC 9B45, 2 cores".
+      is_gpu: XLA and fixed batch shapes pay there.
+      precision: "float32", "bfloat16" or "float16".
+      reason: why this precision.
+    """
+
+    name: str
+    is_gpu: bool
+    precision: str
+    reason: str
+
+
+@functools.cache
+def configure_tensorflow() -> None:
+    """Sets TensorFlow's threads and memory, once per process and before anything runs on it.
+
+    Each operation gets one thread, since batches in parallel are faster than operations in parallel (see
+    `engine.Engine`), and the threads of an operation can't be changed once TensorFlow has started.
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(num_cores())
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def resolve(precision: str) -> Device:
+    """Finds the device, and the precision for it where that is "auto"."""
+    import tensorflow as tf
+
+    configure_tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        capability = details.get("compute_capability", (0, 0))
+        best = "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+        name, why = details.get("device_name", "GPU"), f"compute capability {capability[0]}.{capability[1]}"
+    else:
+        model, flags = _cpu()
+        extensions = sorted(flags & {"amx_bf16", "avx512_bf16"})
+        best = "bfloat16" if extensions else "float32"
+        name = f"{model}, {num_cores()} cores"
+        why = f"the processor has {' and '.join(extensions)}" if extensions else "the processor has no bfloat16"
+    if precision != "auto":
+        best, why = precision, "as configured"
+    return Device(name, bool(gpus), best, why)
+
+
+def _cpu() -> tuple[str, set[str]]:
+    """Returns the processor's name and its flags; on systems without /proc, none."""
+    path = pathlib.Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return fields.get("model name", "CPU"), set(fields.get("flags", "").split())

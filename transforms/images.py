@@ -1,0 +1,153 @@
+"""Encoded image bytes to upright RGB arrays, at the size the model wants and at the size of a thumbnail."""
+
+import io
+import warnings
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from transforms.records import ErrorType
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF")
+MAX_PIXELS = 120_000_000  # of the original; bounds the memory of one decoder to about 0.5 GB
+CENTER_CROP_FRAC = 224 / 256  # of the shorter side, as in the usual evaluation of ImageNet classifiers
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+
+PIL.Image.MAX_IMAGE_PIXELS = None  # our own limit gives a reject row instead of a warning
+
+View = tuple[int, int, int, int]
+
+
+class ImageError(Exception):
+    """An image can't be decoded.
+
+    Attributes:
+      error_type: the stable reason.
+    """
+
+    def __init__(self, error_type: ErrorType, message: str):
+        super().__init__(message)
+        self.error_type = error_type
+
+
+class DecodedImage(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+      width, height: of the upright original.
+      view: what `pixels` shows of the original, as (x0, y0, x1, y1) in its pixels.
+      pixels: (side, side, 3) uint8 RGB.
+      preview: (h, w, 3) uint8 RGB of the whole image, or None.
+    """
+
+    width: int
+    height: int
+    view: View
+    pixels: np.ndarray
+    preview: np.ndarray | None
+
+
+def decode(encoded: bytes, side_px: int, resize: str = "squash", preview_px: int | None = None) -> DecodedImage:
+    """Decodes an image for a model of square input.
+
+    Args:
+      encoded: a whole file in one of FORMATS; of an animation, the first frame is taken.
+      side_px: of the model's input.
+      resize: "squash" fits the whole image into the square, "center_crop" the central square of it.
+      preview_px: the longest side of the preview; None makes none. Images are never enlarged for it.
+
+    Raises:
+      ImageError: the bytes are no such image, or one of more than MAX_PIXELS.
+    """
+    if not encoded:
+        raise ImageError(ErrorType.EMPTY, "the image has no bytes")
+    image, width, height = _open_upright(encoded, max(side_px, preview_px or 0))
+    view = _view(width, height, resize)
+    pixels = resize_view(image, view, width, height, side_px, side_px)
+    preview = None
+    if preview_px:
+        scale = min(1.0, preview_px / max(width, height))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        preview = resize_view(image, (0, 0, width, height), width, height, *size)
+    return DecodedImage(width, height, view, pixels, preview)
+
+
+def _open_upright(encoded: bytes, needed_px: int) -> tuple[np.ndarray, int, int]:
+    """Returns an upright RGB array, perhaps reduced but not below twice the needed size, and the original's size."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata is no reason to warn a user about every image
+            image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(ErrorType.TOO_MANY_PIXELS, f"{width}x{height} pixels, at most {MAX_PIXELS} are decoded")
+            orientation = _orientation(image)
+            image.draft(None, (2 * needed_px, 2 * needed_px))  # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
+            image.load()
+            image = _to_rgb(image)
+            if orientation in _UPRIGHT:
+                image = image.transpose(_UPRIGHT[orientation])
+    except ImageError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageError(ErrorType.UNKNOWN_FORMAT, f"not an image in one of {', '.join(FORMATS)}") from None
+    except Exception as error:  # whatever a decoder raises on bytes that a stranger wrote
+        truncated = isinstance(error, EOFError) or "truncated" in str(error)
+        error_type = ErrorType.TRUNCATED if truncated else ErrorType.CORRUPT
+        raise ImageError(error_type, f"{type(error).__name__}: {error}") from error
+    return (np.asarray(image), *((height, width) if orientation >= 5 else (width, height)))
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # broken EXIF does not make a broken picture
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Converts any mode: 16-bit values lose their low byte, transparency lies over white."""
+    if image.mode.startswith("I"):
+        image = PIL.Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", image.size, "white")
+        image = PIL.Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _view(width: int, height: int, resize: str) -> View:
+    if resize == "squash":
+        return 0, 0, width, height
+    side = max(1, round(CENTER_CROP_FRAC * min(width, height)))
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def resize_view(image: np.ndarray, view: View, width: int, height: int, new_width: int, new_height: int) -> np.ndarray:
+    """Resizes a part of an image, half-pixel centred: by area when it shrinks, else bilinear.
+
+    Args:
+      image: (h, w, 3) uint8, perhaps a reduced version of the original.
+      view: the part, in pixels of the original.
+      width, height: of the original.
+      new_width, new_height: of the result.
+    """
+    reduced_height, reduced_width = image.shape[:2]
+    x0, x1 = (round(x * reduced_width / width) for x in view[::2])
+    y0, y1 = (round(y * reduced_height / height) for y in view[1::2])
+    part = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    shrinks = part.shape[0] >= new_height and part.shape[1] >= new_width
+    return cv2.resize(part, (new_width, new_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

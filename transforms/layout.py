@@ -1,0 +1,57 @@
+"""Where things lie in an output folder."""
+
+from dataclasses import dataclass
+
+from transforms import store
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of an output folder, local or on a store.
+
+    Attributes:
+      root: the folder, without a slash at its end.
+    """
+
+    root: str
+
+    def __post_init__(self):
+        if not self.root.strip("/"):
+            raise ValueError(f"the output must be a folder, got {self.root!r}")
+        object.__setattr__(self, "root", self.root.rstrip("/"))
+
+    def images(self, shard_id: str) -> str:
+        """One row per image of a shard."""
+        return store.join(self.root, "images", f"{shard_id}.parquet")
+
+    def rejects(self, shard_id: str) -> str:
+        """One row per rejected image of a shard, where there are any."""
+        return store.join(self.root, "rejects", f"{shard_id}.parquet")
+
+    def marker(self, shard_id: str) -> str:
+        """The shard is done: its `ShardDone` as JSON."""
+        return store.join(self.root, "_shards", f"{shard_id}.json")
+
+    def temporary(self, run_id: str, name: str) -> str:
+        """A file of one run that is not yet what it will be."""
+        return store.join(self.root, "_tmp", run_id, name)
+
+    @property
+    def plan(self) -> str:
+        """The shards, a JSON object per line, in the order in which they were first seen."""
+        return store.join(self.root, "_plan", "shards.jsonl")
+
+    @property
+    def settings(self) -> str:
+        """The fingerprint of the rows, and what went into it."""
+        return store.join(self.root, "_plan", "settings.json")
+
+    @property
+    def summary(self) -> str:
+        """Totals of the last run."""
+        return store.join(self.root, "_run.json")
+
+    @property
+    def success(self) -> str:
+        """An empty file: everything planned is done, and not too much was rejected."""
+        return store.join(self.root, "_SUCCESS")

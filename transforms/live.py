@@ -1,0 +1,47 @@
+"""What the workers of this process tell the launcher, and what it tells them.
+
+Useful only where both are one process, as on Beam's in-process runner with threads; elsewhere the counts stay zero.
+"""
+
+import threading
+from typing import NamedTuple
+
+
+class Counts(NamedTuple):
+    """Images written and rejected since the process began, and shards finished."""
+
+    written: int = 0
+    rejected: int = 0
+    shards: int = 0
+
+
+class Stopped(Exception):
+    """The launcher asked the workers to stop."""
+
+
+_lock = threading.Lock()
+_counts = Counts()
+_stop = threading.Event()
+
+
+def add(written: int = 0, rejected: int = 0, shards: int = 0) -> None:
+    """Adds to the counts."""
+    global _counts
+    with _lock:
+        _counts = Counts(_counts.written + written, _counts.rejected + rejected, _counts.shards + shards)
+
+
+def counts() -> Counts:
+    """Returns the counts so far."""
+    return _counts
+
+
+def stop() -> None:
+    """Asks the workers of this process to stop at their next batch."""
+    _stop.set()
+
+
+def raise_if_stopped() -> None:
+    """Raises Stopped once `stop` was called."""
+    if _stop.is_set():
+        raise Stopped("stopped on request")

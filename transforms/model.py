@@ -1,0 +1,186 @@
+"""Loading classifiers: the demo, ImageNet's ResNet-50, .keras files and SavedModels, as features and a linear head."""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from transforms import demo_model, store
+
+DEFAULT_SIDE_PX = 224  # of a model that takes any size
+BUILT_IN = ("demo", "imagenet")
+_IMAGENET_WEIGHTS = "~/.keras/models/resnet50_weights_tf_dim_ordering_tf_kernels.h5"
+
+
+class ModelError(ValueError):
+    """A model can't be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A loaded model, split into features and a linear head over their spatial mean.
+
+    Attributes:
+      name: of the model, for people.
+      side_px: of its square input.
+      preprocess: a kind that `preprocess.preprocess` knows.
+      weights: (channels, classes) float32 of the head.
+      bias: (classes,) float32 of the head.
+      head: its layers, for people.
+      features: (dtype name) -> function from (n, side, side, 3) preprocessed float32 to (n, h, w, channels), to be
+        traced inside a `tf.function`.
+      outputs: the model as it was loaded, from preprocessed images to (n, classes).
+      softmax: `outputs` are probabilities, not logits.
+    """
+
+    name: str
+    side_px: int
+    preprocess: str
+    weights: np.ndarray
+    bias: np.ndarray
+    head: str
+    features: Callable[[str], Callable[[Any], Any]]
+    outputs: Callable[[Any], Any]
+    softmax: bool
+
+
+def load(source: str, preprocess: str = "auto") -> Classifier:
+    """Loads a classifier.
+
+    Args:
+      source: "demo", "imagenet", the path of a .keras file, or a SavedModel's folder.
+      preprocess: a kind of `preprocess.PREPROCESSINGS`, or "auto" to tell by the model.
+
+    Raises:
+      ModelError: there is no such model, it has no head to read class maps from, or it can't be told how to preprocess
+        images for it.
+    """
+    try:
+        if source == "demo":
+            return _from_keras(demo_model.load(), "caffe" if preprocess == "auto" else preprocess)
+        if source == "imagenet":
+            return _from_keras(_load_imagenet(), "caffe" if preprocess == "auto" else preprocess)
+        if source.endswith(".keras"):
+            return _from_keras(_load_keras(source), preprocess)
+        if store.exists(store.join(source, "saved_model.pb")):
+            from transforms import saved_model
+
+            return saved_model.load(source, preprocess)
+    except ModelError:
+        raise
+    except ValueError as error:  # a head that is missing, a graph that can't be walked
+        raise ModelError(f"{source}: {error}") from error
+    raise ModelError(
+        f"no model at {source!r}: expected demo, imagenet, the path of a .keras file, or a folder with saved_model.pb"
+    )
+
+
+def fingerprint(source: str) -> str:
+    """Returns a hash of a model's content; two models that give other rows have other hashes.
+
+    Raises:
+      ModelError: there is no such model.
+    """
+    digest = hashlib.sha256()
+    for path in _files(source):
+        with store.open_read(path) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _files(source: str) -> list[str]:
+    if source == "demo":
+        return [str(demo_model.WEIGHTS_PATH)]
+    if source == "imagenet":
+        return [os.path.expanduser(_IMAGENET_WEIGHTS)]
+    pattern = source if source.endswith(".keras") else store.join(source, "**")
+    paths = [metadata.path for metadata in store.match(pattern)]
+    if not paths:
+        raise ModelError(f"no model at {source!r}")
+    return paths
+
+
+def class_names(source: str, path: str | None, num_classes: int) -> list[str]:
+    """Returns the names of a model's classes: from a file of one name per line, or the model's own.
+
+    Raises:
+      ModelError: the file does not have one line per class.
+    """
+    if path is None:
+        return list(demo_model.CLASS_NAMES) if source == "demo" else _default_names(source, num_classes)
+    try:
+        names = store.read_bytes(path).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"can't read the class names in {path!r}: {error}") from error
+    if len(names) != num_classes:
+        raise ModelError(f"{path} names {len(names)} classes, but the model has {num_classes}")
+    return names
+
+
+def _default_names(source: str, num_classes: int) -> list[str]:
+    if source == "imagenet":
+        from keras.applications import imagenet_utils
+
+        decoded = imagenet_utils.decode_predictions(np.arange(1000, 0, -1, dtype=np.float32)[None], top=1000)[0]
+        return [name for _, name, _ in decoded]
+    return [f"class_{index}" for index in range(num_classes)]
+
+
+def _load_imagenet():
+    import keras
+
+    try:
+        return keras.applications.ResNet50(weights="imagenet", classifier_activation=None)
+    except Exception as error:  # the download fails in as many ways as networks do
+        raise ModelError(
+            f"the ImageNet weights could not be fetched ({error}). Without a network, put Keras' file "
+            f"{pathlib.Path(_IMAGENET_WEIGHTS).name} into {pathlib.Path(_IMAGENET_WEIGHTS).parent}, or pass your own "
+            "model with --model PATH.keras"
+        ) from error
+
+
+def _load_keras(path: str):
+    import keras
+
+    if not store.exists(path):
+        raise ModelError(f"no model file at {path!r}")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # a damaged archive, code that safe mode refuses, a layer that is not Keras' own
+        raise ModelError(f"{path} can't be loaded as a Keras model: {error}") from error
+
+
+def _from_keras(model, preprocess_kind: str) -> Classifier:
+    from transforms import fold, head, layers, preprocess
+
+    graph = layers.flatten(model)
+    found = head.find_head(graph)
+    if preprocess_kind == "auto":
+        preprocess_kind = preprocess.guess(model.name, [call.kind for call in graph.calls])
+    feature_graph = graph.until(found.features)
+    return Classifier(
+        name=model.name,
+        side_px=_side_px(model.inputs[0].shape),
+        preprocess=preprocess_kind,
+        weights=found.weights,
+        bias=found.bias,
+        head=found.description,
+        features=lambda dtype: fold.fold(feature_graph, dtype),
+        outputs=lambda images: model(images, training=False),
+        softmax=found.softmax,
+    )
+
+
+def _side_px(shape) -> int:
+    """Returns the side of a model's square input of shape (n, h, w, 3)."""
+    if len(shape) != 4 or shape[3] != 3:
+        raise ModelError(f"the model's input has shape {tuple(shape)}, expected (n, height, width, 3)")
+    height, width = shape[1] or DEFAULT_SIDE_PX, shape[2] or DEFAULT_SIDE_PX
+    if height != width:
+        raise ModelError(f"the model's input is {width}x{height}, expected a square")
+    return height

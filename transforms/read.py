@@ -1,0 +1,145 @@
+"""Shards to batches of decoded images, or straight to done where a shard was committed before."""
+
+import contextlib
+import hashlib
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.metrics import Metrics
+
+from transforms import images, live
+from transforms.commit import committed
+from transforms.layout import Layout
+from transforms.records import Image, Reject, Sample, Shard, ShardBatch, Stage
+from transforms.shards import READERS, BadSample, Fields
+from transforms.threads import map_ahead, thread_pool
+
+_BATCHES_AHEAD = 2  # decoded before they are asked for, so that the decoders work while the model does
+_images_decoded = Metrics.counter("cambeam", "images_decoded")
+
+
+class Decoder(NamedTuple):
+    """Decodes samples; the parameters are those of `images.decode`."""
+
+    side_px: int
+    resize: str = "squash"
+    preview_px: int | None = None
+
+    def __call__(self, indexed: tuple[int, Sample | BadSample]) -> "Decoded":
+        """Returns the decoded image at (index_in_shard, sample), or the reject it becomes."""
+        index, sample = indexed
+        started = time.thread_time()
+        if isinstance(sample, BadSample):
+            reject = Reject(sample.image_id, sample.uri, index, Stage.READ, sample.error_type, sample.message)
+            return Decoded(None, None, reject, 0.0)
+        try:
+            decoded = images.decode(sample.encoded, self.side_px, self.resize, self.preview_px)
+        except images.ImageError as error:
+            reject = Reject(sample.image_id, sample.uri, index, Stage.DECODE, error.error_type, str(error))
+            return Decoded(None, None, reject, time.thread_time() - started)
+        image = Image(
+            image_id=sample.image_id,
+            uri=sample.uri,
+            index_in_shard=index,
+            label=sample.label,
+            width=decoded.width,
+            height=decoded.height,
+            sha256=hashlib.sha256(sample.encoded).hexdigest(),
+            view=decoded.view,
+            preview=decoded.preview,
+        )
+        return Decoded(image, decoded.pixels, None, time.thread_time() - started)
+
+
+class Decoded(NamedTuple):
+    """An image and the model's input for it, or a reject; and the processor time it took."""
+
+    image: Image | None
+    pixels: np.ndarray | None
+    reject: Reject | None
+    seconds: float
+
+
+def read_batches(
+    shard: Shard, samples: Iterable[Sample | BadSample], decoder: Decoder, batch_size: int
+) -> Iterator[ShardBatch]:
+    """Decodes the samples of a shard in a thread pool and yields them in order, in batches of `batch_size`.
+
+    Images and rejects count alike towards a batch. A shard without samples gives one empty last batch.
+    """
+    decoded = map_ahead(decoder, enumerate(samples), _BATCHES_AHEAD * batch_size, thread_pool("decode"))
+    with contextlib.closing(decoded):
+        first_index, following = 0, next(decoded, None)
+        while True:
+            entries = [] if following is None else [following, *itertools.islice(decoded, batch_size - 1)]
+            following = next(decoded, None)
+            yield _batch(shard, first_index, entries, is_last=following is None)
+            if following is None:
+                return
+            first_index += len(entries)
+
+
+def _batch(shard: Shard, first_index: int, entries: list[Decoded], is_last: bool) -> ShardBatch:
+    pixels = [entry.pixels for entry in entries if entry.image]
+    return ShardBatch(
+        shard,
+        first_index,
+        read=len(entries),
+        is_last=is_last,
+        images=[entry.image for entry in entries if entry.image],
+        pixels=np.stack(pixels) if pixels else None,
+        rejects=[entry.reject for entry in entries if entry.reject],
+        seconds={"decode": sum(entry.seconds for entry in entries)},
+    )
+
+
+@dataclass
+class ReadShard(beam.PTransform):
+    """Shards to batches of decoded images; a shard that is already committed becomes one batch that says so.
+
+    Args:
+      output: the output folder, where the markers of committed shards are.
+      fingerprint: of the model and the settings: a marker with another one does not count.
+      decoder: decodes the samples.
+      batch_size: images and rejects in a batch; the last batch of a shard may have fewer.
+      fields: where samples keep image, label and id.
+    """
+
+    output: str
+    fingerprint: str
+    decoder: Decoder
+    batch_size: int = 32
+    fields: Fields = Fields()
+
+    def __post_init__(self):
+        super().__init__()
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def expand(self, shards):
+        return shards | "ReadBatches" >> beam.ParDo(_ReadBatches(self)).with_output_types(ShardBatch)
+
+
+class _ReadBatches(beam.DoFn):
+    def __init__(self, settings: ReadShard):
+        self._layout = Layout(settings.output)
+        self._fingerprint, self._fields = settings.fingerprint, settings.fields
+        self._decoder, self._batch_size = settings.decoder, settings.batch_size
+
+    def process(self, shard: Shard):
+        done = committed(self._layout, shard, self._fingerprint)
+        if done:
+            yield ShardBatch(shard, 0, read=0, is_last=True, done=done)
+            return
+        samples = READERS[shard.format](shard, self._fields)
+        for batch in read_batches(shard, samples, self._decoder, self._batch_size):
+            live.raise_if_stopped()
+            _images_decoded.inc(len(batch.images))
+            for reject in batch.rejects:
+                Metrics.counter("cambeam", f"images_rejected_{reject.error_type}").inc()
+            yield batch

@@ -1,0 +1,173 @@
+"""Writing shards: rows stream to one Parquet file per input shard, committed at the batch that says it is the last."""
+
+import collections
+import contextlib
+import time
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.metrics import Metrics
+
+from transforms import live, store
+from transforms.commit import attempt_path, commit
+from transforms.layout import Layout
+from transforms.records import ShardBatch, ShardDone
+from transforms.schema import REJECT_SCHEMA, image_table, reject_table
+
+_BROKEN_CHAIN = (
+    "{what}. The batches of a shard must reach WriteShard in order and within one bundle: something between ReadShard "
+    "and WriteShard (a Reshuffle, GroupByKey, Flatten, side input or resource hint) has broken the chain."
+)
+
+
+class BrokenChainError(RuntimeError):
+    """The batches of a shard did not arrive in order within one bundle."""
+
+
+class RowFile:
+    """A Parquet file that grows by tables of any length and is cut into row groups of one fixed length."""
+
+    def __init__(self, path: str, schema: pa.Schema, compression: str, row_group_rows: int):
+        self.path = path
+        self._schema, self._row_group_rows = schema, row_group_rows
+        self._pending: list[pa.Table] = []
+        self._file = store.open_write(path)
+        self._writer = pq.ParquetWriter(self._file, schema, compression=compression)
+
+    def write(self, table: pa.Table) -> None:
+        """Appends rows."""
+        self._pending.append(table)
+        while sum(map(len, self._pending)) >= self._row_group_rows:
+            rows = pa.concat_tables(self._pending)
+            self._writer.write_table(rows[: self._row_group_rows])
+            self._pending = [rows[self._row_group_rows :]]
+
+    def close(self) -> None:
+        """Writes what is left and ends the file."""
+        rows = pa.concat_tables([self._schema.empty_table(), *self._pending])
+        if len(rows):
+            self._writer.write_table(rows)
+        self._writer.close()
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Lets go of the file as far as it can be; it stays under _tmp and is never renamed."""
+        with contextlib.suppress(Exception):
+            self._file.close()
+
+
+@dataclass
+class WriteShard(beam.PTransform):
+    """Labelled batches to committed shards: Parquet files, rejects, markers. Yields one ShardDone per shard.
+
+    Args:
+      output: the output folder.
+      run_id: of this run; names its temporary files.
+      fingerprint: of the model and the settings, kept in the markers.
+      schema: of the rows, from `schema.image_schema`.
+      class_names: of all the model's classes.
+      compression: a Parquet codec.
+      row_group_rows: rows in a row group; fixed, so that equal rows give equal files.
+    """
+
+    output: str
+    run_id: str
+    fingerprint: str
+    schema: pa.Schema
+    class_names: list[str]
+    compression: str = "zstd"
+    row_group_rows: int = 512
+
+    def __post_init__(self):
+        super().__init__()
+
+    def expand(self, batches):
+        return batches | "WriteRows" >> beam.ParDo(_WriteRows(self)).with_output_types(ShardDone)
+
+
+class _OpenShard:
+    """A shard of which some batches are written."""
+
+    def __init__(self, settings: "_WriteRows", first: ShardBatch):
+        self.shard, self.next_index = first.shard, 0
+        self.written, self.rejects, self.device, self.precision = 0, [], "", ""
+        self.seconds: collections.Counter[str] = collections.Counter()
+        path = attempt_path(settings.layout, settings.run_id, first.shard.shard_id, "images")
+        self.rows = RowFile(path, settings.schema, settings.compression, settings.row_group_rows)
+
+    def add(self, batch: ShardBatch, table: pa.Table) -> None:
+        self.rows.write(table)
+        self.next_index += batch.read
+        self.written += len(batch)
+        self.rejects += batch.rejects
+        self.seconds.update(batch.seconds)
+        self.device, self.precision = batch.device or self.device, batch.precision or self.precision
+
+
+class _WriteRows(beam.DoFn):
+    def __init__(self, settings: WriteShard):
+        self.layout = Layout(settings.output)
+        self.run_id, self.fingerprint = settings.run_id, settings.fingerprint
+        self.schema, self.class_names = settings.schema, settings.class_names
+        self.compression, self.row_group_rows = settings.compression, settings.row_group_rows
+        self._open: _OpenShard | None = None
+
+    def start_bundle(self):
+        self._open = None
+
+    def process(self, batch: ShardBatch):
+        if batch.done:
+            live.add(shards=1)
+            yield batch.done
+            return
+        started = time.perf_counter()
+        self._check_order(batch)
+        if self._open is None:
+            self._open = _OpenShard(self, batch)
+        self._open.add(batch, image_table(batch, self.class_names, self.schema))
+        self._open.seconds["write"] += time.perf_counter() - started
+        live.add(written=len(batch), rejected=len(batch.rejects))
+        Metrics.counter("cambeam", "images_written").inc(len(batch))
+        if batch.is_last:
+            yield self._commit()
+            live.add(shards=1)
+
+    def finish_bundle(self):
+        if self._open:
+            self._open.rows.abandon()
+            raise BrokenChainError(_BROKEN_CHAIN.format(what=f"shard {self._open.shard.shard_id} was left unfinished"))
+
+    def _check_order(self, batch: ShardBatch) -> None:
+        shard, index = (self._open.shard, self._open.next_index) if self._open else (batch.shard, 0)
+        if (batch.shard.shard_id, batch.first_index) != (shard.shard_id, index):
+            got, expected = f"{batch.shard.shard_id} at {batch.first_index}", f"{shard.shard_id} at {index}"
+            raise BrokenChainError(_BROKEN_CHAIN.format(what=f"got shard {got}, expected {expected}"))
+
+    def _commit(self) -> ShardDone:
+        done, self._open = self._open, None
+        shard_id, rejects_path = done.shard.shard_id, None
+        done.rows.close()
+        if done.rejects:
+            rejects_path = attempt_path(self.layout, self.run_id, shard_id, "rejects")
+            rejects_file = RowFile(rejects_path, REJECT_SCHEMA, self.compression, self.row_group_rows)
+            rejects_file.write(reject_table(done.rejects))
+            rejects_file.close()
+        totals = ShardDone(
+            shard_id=shard_id,
+            uri=done.shard.uri,
+            input_version=done.shard.version,
+            fingerprint=self.fingerprint,
+            read=done.next_index,
+            written=done.written,
+            rejected=len(done.rejects),
+            rejects_by_type=dict(collections.Counter(str(reject.error_type) for reject in done.rejects)),
+            seconds={stage: round(seconds, 3) for stage, seconds in done.seconds.items()},
+            precision=done.precision,
+            device=done.device,
+            run_id=self.run_id,
+        )
+        commit(self.layout, totals, done.rows.path, rejects_path)
+        Metrics.counter("cambeam", "shards_committed").inc()
+        return totals

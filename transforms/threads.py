@@ -1,0 +1,65 @@
+"""Thread pools that all shards of a worker process share, so that threads never outnumber the cores of the machine."""
+
+import functools
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def num_cores() -> int:
+    """Returns the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def thread_pool(kind: str) -> ThreadPoolExecutor:
+    """Returns the process's pool for one kind of work. Kinds keep apart what must not queue behind each other."""
+    return ThreadPoolExecutor(num_cores(), thread_name_prefix=f"cambeam-{kind}")
+
+
+def map_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int, pool: ThreadPoolExecutor
+) -> Iterator[Result]:
+    """Maps items in a thread pool, in order, reading and computing at most `ahead` results before they are asked for.
+
+    The items are drawn in a thread of their own, so that a slow store is read while the results are used. An error of
+    the items or of the function is raised where its result would have been.
+    """
+    results: queue.Queue[Future] = queue.Queue(maxsize=max(1, ahead))
+    stopped = threading.Event()
+    end = object()
+
+    def put(result: Future) -> bool:
+        while not stopped.is_set():
+            try:
+                results.put(result, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def draw():
+        last: Future = Future()
+        try:
+            for item in items:
+                if not put(pool.submit(function, item)):
+                    return
+            last.set_result(end)
+        except Exception as error:  # handed to the consumer, who raises it
+            last.set_exception(error)
+        put(last)
+
+    reader = threading.Thread(target=draw, name="cambeam-read", daemon=True)
+    reader.start()
+    try:
+        while (result := results.get().result()) is not end:
+            yield result
+    finally:
+        stopped.set()
+        reader.join()
