@@ -177,4 +177,7 @@ def _explain(problem: Any) -> str:
 def _known_keys() -> list[str]:
     """Returns every key as "section" or "section.key"."""
     sections = Config.model_fields
-    return [*sections, *(f"{name}.{key}" for name, section in sections.items() for key in section.annotation.model_fields)]
+    return [
+        *sections,
+        *(f"{name}.{key}" for name, section in sections.items() for key in section.annotation.model_fields),
+    ]

@@ -128,7 +128,7 @@ def _format_of(path: str, wanted: str) -> str | None:
 
 def _shard_files(files: list[_InputFile]) -> Iterator[Shard]:
     for file in files:
-        if file.format != "images":
+        if file.format and file.format != "images":
             name = posixpath.basename(file.path).partition(".")[0]
             shard_id = _shard_id(name, file.path)
             yield Shard(shard_id, file.path, file.format, _version([file.metadata]), file.metadata.size_in_bytes)

@@ -55,7 +55,9 @@ def _outline(label: int) -> np.ndarray:
         cv2.fillPoly(mask, [scaled.round().astype(np.int32)], 255, cv2.LINE_AA)
 
     def disc(x, y, r, value):
-        cv2.circle(mask, (middle + round(x * radius), middle + round(y * radius)), round(r * radius), value, -1, cv2.LINE_AA)
+        cv2.circle(
+            mask, (middle + round(x * radius), middle + round(y * radius)), round(r * radius), value, -1, cv2.LINE_AA
+        )
 
     match CLASS_NAMES[label]:
         case "circle":
@@ -70,7 +72,20 @@ def _outline(label: int) -> np.ndarray:
             polygon(*np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1))
         case "cross":
             a, b = 0.32, 0.95
-            polygon((-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a))
+            polygon(
+                (-a, -b),
+                (a, -b),
+                (a, -a),
+                (b, -a),
+                (b, a),
+                (a, a),
+                (a, b),
+                (-a, b),
+                (-a, a),
+                (-b, a),
+                (-b, -a),
+                (-a, -a),
+            )
         case "ring":
             disc(0, 0, 1, 255)
             disc(0, 0, 0.55, 0)
@@ -97,7 +112,7 @@ def _place(outline: np.ndarray, rng: np.random.Generator, width: int, height: in
 
 
 def _texture(rng: np.random.Generator, width: int, height: int, rgb: np.ndarray) -> np.ndarray:
-    """Returns (height, width, 3) float32: smooth coloured noise of three grain sizes and faint stripes about a colour."""
+    """Returns (height, width, 3) float32: a colour with smooth noise of three grains and faint stripes."""
     texture = np.broadcast_to(rgb.astype(np.float32), (height, width, 3)).copy()
     for grain_px, strength in ((96, 18), (32, 12), (8, 8)):
         noise = rng.normal(0, strength, (height // grain_px + 2, width // grain_px + 2, 3)).astype(np.float32)

@@ -50,9 +50,7 @@ def main():
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(
-        batches(images, labels, np.random.default_rng(0)), steps_per_epoch=STEPS // 10, epochs=10, verbose=2
-    )
+    model.fit(batches(images, labels, np.random.default_rng(0)), steps_per_epoch=STEPS // 10, epochs=10, verbose=2)
     demo_model.save(model, sys.argv[1] if len(sys.argv) > 1 else demo_model.WEIGHTS_PATH)
 
 

@@ -1,0 +1,1 @@
+"""What happens to the data: reading, decoding, inference, maps, boxes, thumbnails, writing."""

@@ -97,3 +97,13 @@ def locate_batch(batch: ShardBatch, *settings) -> ShardBatch:
         ]
 
     return batch.after("locate", started, boxes=list(thread_pool("render").map(locate, range(len(batch)))))
+
+
+def iou(a, b) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1, ...) with exclusive x1/y1."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)

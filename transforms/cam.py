@@ -9,7 +9,7 @@ import numpy as np
 def class_activation_maps(activations, class_weights):
     """Weighted sum of feature maps (section 2, equation 2): M_c(x, y) = sum_k w_k^c f_k(x, y).
 
-    The mean over (h, w) of a class's map plus the class's bias is its logit. Works on NumPy arrays and on tensors alike.
+    The mean over (h, w) of a class's map plus the class's bias is its logit. Works on NumPy arrays and tensors.
 
     Args:
       activations: (n, h, w, channels), the input f of global average pooling.

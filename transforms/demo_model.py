@@ -48,9 +48,7 @@ def load():
         arrays = {name: stored[name].astype(np.float32) for name in stored.files}
     model = _full_resnet50(len(arrays["predictions/1"]))
     for layer in model.layers:
-        layer.set_weights(
-            [_pad(arrays[f"{layer.name}/{index}"], weight) for index, weight in enumerate(layer.weights)]
-        )
+        layer.set_weights([_pad(arrays[f"{layer.name}/{index}"], weight) for index, weight in enumerate(layer.weights)])
     return model
 
 

@@ -1,7 +1,11 @@
 """What this machine computes on, and in which precision it does so best."""
 
+import contextlib
 import functools
+import os
 import pathlib
+import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from transforms.threads import num_cores
@@ -32,19 +36,37 @@ def configure_tensorflow() -> None:
     Each operation gets one thread, since batches in parallel are faster than operations in parallel (see
     `engine.Engine`), and the threads of an operation can't be changed once TensorFlow has started.
     """
-    import tensorflow as tf
+    with _quiet_start():
+        import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(num_cores())
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(num_cores())
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Drops what TensorFlow writes to stderr while it starts, which no setting silences, where logs are not wanted."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
+        yield
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def resolve(precision: str) -> Device:
     """Finds the device, and the precision for it where that is "auto"."""
+    configure_tensorflow()
     import tensorflow as tf
 
-    configure_tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])

@@ -1,6 +1,5 @@
 """The compiled inference function: uint8 images in, predictions and class maps out."""
 
-import concurrent.futures
 import functools
 import logging
 import math
@@ -82,7 +81,9 @@ class Engine:
         pieces = [slice(start, start + length) for start in range(0, len(pixels), length)]
         if len(pieces) == 1:
             return self._run(pixels, labels)
-        return concatenate(list(thread_pool("predict").map(lambda piece: self._run(pixels[piece], labels[piece]), pieces)))
+        return concatenate(
+            list(thread_pool("predict").map(lambda piece: self._run(pixels[piece], labels[piece]), pieces))
+        )
 
     def _predict_on_gpu(self, pixels: np.ndarray, labels: np.ndarray) -> Predictions:
         """Runs pieces of one fixed shape, smaller ones from the time that the memory did not suffice."""
@@ -206,7 +207,8 @@ def _append_label(labels, logits, class_index, logit, rank):
 
 def concatenate(parts: list[Predictions]) -> Predictions:
     """Joins the predictions of consecutive pieces."""
-    return Predictions(*(None if field[0] is None else np.concatenate(field) for field in zip(*parts, strict=True)))
+    fields = zip(Predictions._fields, zip(*parts, strict=True), strict=True)
+    return Predictions(**{name: np.concatenate(arrays) for name, arrays in fields if arrays[0] is not None})
 
 
 def _test_images(side_px: int) -> np.ndarray:

@@ -91,9 +91,13 @@ def _open_upright(encoded: bytes, needed_px: int) -> tuple[np.ndarray, int, int]
             image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise ImageError(ErrorType.TOO_MANY_PIXELS, f"{width}x{height} pixels, at most {MAX_PIXELS} are decoded")
+                raise ImageError(
+                    ErrorType.TOO_MANY_PIXELS, f"{width}x{height} pixels, at most {MAX_PIXELS} are decoded"
+                )
             orientation = _orientation(image)
-            image.draft(None, (2 * needed_px, 2 * needed_px))  # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
+            image.draft(
+                None, (2 * needed_px, 2 * needed_px)
+            )  # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
             image.load()
             image = _to_rgb(image)
             if orientation in _UPRIGHT:

@@ -26,15 +26,30 @@ class Layout:
 
     def rejects(self, shard_id: str) -> str:
         """One row per rejected image of a shard, where there are any."""
-        return store.join(self.root, "rejects", f"{shard_id}.parquet")
+        return store.join(self.rejects_folder, f"{shard_id}.parquet")
 
     def marker(self, shard_id: str) -> str:
         """The shard is done: its `ShardDone` as JSON."""
-        return store.join(self.root, "_shards", f"{shard_id}.json")
+        return store.join(self.marker_folder, f"{shard_id}.json")
+
+    @property
+    def marker_folder(self) -> str:
+        """Where the markers are."""
+        return store.join(self.root, "_shards")
+
+    @property
+    def rejects_folder(self) -> str:
+        """Where the rejects are."""
+        return store.join(self.root, "rejects")
+
+    @property
+    def temporary_folder(self) -> str:
+        """Where each run has a folder for what is not yet what it will be."""
+        return store.join(self.root, "_tmp")
 
     def temporary(self, run_id: str, name: str) -> str:
         """A file of one run that is not yet what it will be."""
-        return store.join(self.root, "_tmp", run_id, name)
+        return store.join(self.temporary_folder, run_id, name)
 
     @property
     def plan(self) -> str:

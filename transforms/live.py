@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 
 class Counts(NamedTuple):
-    """Images written and rejected since the process began, and shards finished."""
+    """What was done since the process began."""
 
-    written: int = 0
-    rejected: int = 0
-    shards: int = 0
+    written: int = 0  # images
+    rejected: int = 0  # images
+    read_bytes: int = 0  # of encoded images
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The launcher asked the workers to stop."""
 
 
@@ -24,11 +24,11 @@ _counts = Counts()
 _stop = threading.Event()
 
 
-def add(written: int = 0, rejected: int = 0, shards: int = 0) -> None:
+def add(written: int = 0, rejected: int = 0, read_bytes: int = 0) -> None:
     """Adds to the counts."""
     global _counts
     with _lock:
-        _counts = Counts(_counts.written + written, _counts.rejected + rejected, _counts.shards + shards)
+        _counts = Counts(_counts.written + written, _counts.rejected + rejected, _counts.read_bytes + read_bytes)
 
 
 def counts() -> Counts:
@@ -42,6 +42,6 @@ def stop() -> None:
 
 
 def raise_if_stopped() -> None:
-    """Raises Stopped once `stop` was called."""
+    """Raises StoppedError once `stop` was called."""
     if _stop.is_set():
-        raise Stopped("stopped on request")
+        raise StoppedError("stopped on request")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from apache_beam.ml.inference.base import ModelHandler
 from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler
 
 from transforms.engine import Engine, EngineSettings, concatenate, shared_engine
 from transforms.records import ErrorType, Predictions, Reject, ShardBatch, Stage

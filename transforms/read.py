@@ -16,7 +16,7 @@ from transforms import images, live
 from transforms.commit import committed
 from transforms.layout import Layout
 from transforms.records import Image, Reject, Sample, Shard, ShardBatch, Stage
-from transforms.shards import READERS, BadSample, Fields
+from transforms.shards import READERS, USUAL_FIELDS, BadSample, Fields
 from transforms.threads import map_ahead, thread_pool
 
 _BATCHES_AHEAD = 2  # decoded before they are asked for, so that the decoders work while the model does
@@ -36,12 +36,12 @@ class Decoder(NamedTuple):
         started = time.thread_time()
         if isinstance(sample, BadSample):
             reject = Reject(sample.image_id, sample.uri, index, Stage.READ, sample.error_type, sample.message)
-            return Decoded(None, None, reject, 0.0)
+            return Decoded(None, None, reject, 0.0, 0)
         try:
             decoded = images.decode(sample.encoded, self.side_px, self.resize, self.preview_px)
         except images.ImageError as error:
             reject = Reject(sample.image_id, sample.uri, index, Stage.DECODE, error.error_type, str(error))
-            return Decoded(None, None, reject, time.thread_time() - started)
+            return Decoded(None, None, reject, time.thread_time() - started, len(sample.encoded))
         image = Image(
             image_id=sample.image_id,
             uri=sample.uri,
@@ -53,16 +53,17 @@ class Decoder(NamedTuple):
             view=decoded.view,
             preview=decoded.preview,
         )
-        return Decoded(image, decoded.pixels, None, time.thread_time() - started)
+        return Decoded(image, decoded.pixels, None, time.thread_time() - started, len(sample.encoded))
 
 
 class Decoded(NamedTuple):
-    """An image and the model's input for it, or a reject; and the processor time it took."""
+    """An image and the model's input for it, or a reject; the processor time it took and its encoded size."""
 
     image: Image | None
     pixels: np.ndarray | None
     reject: Reject | None
     seconds: float
+    num_bytes: int
 
 
 def read_batches(
@@ -85,7 +86,8 @@ def read_batches(
 
 
 def _batch(shard: Shard, first_index: int, entries: list[Decoded], is_last: bool) -> ShardBatch:
-    pixels = [entry.pixels for entry in entries if entry.image]
+    live.add(read_bytes=sum(entry.num_bytes for entry in entries))
+    pixels = [entry.pixels for entry in entries if entry.pixels is not None]
     return ShardBatch(
         shard,
         first_index,
@@ -114,7 +116,7 @@ class ReadShard(beam.PTransform):
     fingerprint: str
     decoder: Decoder
     batch_size: int = 32
-    fields: Fields = Fields()
+    fields: Fields = USUAL_FIELDS
 
     def __post_init__(self):
         super().__init__()

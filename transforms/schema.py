@@ -93,12 +93,13 @@ def _huggingface_features(schema: pa.Schema) -> dict:
     return {field.name: feature(field.type) for field in schema}
 
 
-def image_table(batch: ShardBatch, class_names: list[str], schema: pa.Schema) -> pa.Table:
+def image_table(batch: ShardBatch, class_names: list[str], schema: pa.Schema, cams: bool = True) -> pa.Table:
     """Returns a labelled batch as rows of a schema that `image_schema` made.
 
     Args:
       batch: with predictions, boxes, and thumbnails where the schema has them.
       class_names: of all the model's classes.
+      cams: keeps the class maps; otherwise they are null.
     """
     if not batch.images:
         return schema.empty_table()
@@ -118,7 +119,7 @@ def image_table(batch: ShardBatch, class_names: list[str], schema: pa.Schema) ->
         "class_name": names.take(top_class),
         "probability": predictions.probability[:, 0],
         "box": [boxes[0][0]._asdict() if boxes[0] else None for boxes in batch.boxes],
-        "predictions": _predictions(batch, names),
+        "predictions": _predictions(batch, names, cams),
         "logits": predictions.logits,
         "embedding": predictions.embedding,
         "activations": predictions.activations,
@@ -148,14 +149,16 @@ def _lists(values: np.ndarray) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, np.ascontiguousarray(values, np.float32).ravel())
 
 
-def _predictions(batch: ShardBatch, names: pa.Array) -> pa.ListArray:
+def _predictions(batch: ShardBatch, names: pa.Array, keep_cams: bool) -> pa.ListArray:
     """Returns the list of class predictions of every image; places that hold no class are left out."""
     predictions = batch.predictions
     held = predictions.rank >= 0
     class_index = pa.array(predictions.class_index[held])
     cams = predictions.cams[held]
     count, height, width = cams.shape
-    boxes = [boxes for row, kept in zip(batch.boxes, held, strict=True) for boxes, k in zip(row, kept, strict=True) if k]
+    boxes = [
+        boxes for row, kept in zip(batch.boxes, held, strict=True) for boxes, k in zip(row, kept, strict=True) if k
+    ]
     structs = pa.StructArray.from_arrays(
         [
             class_index,
@@ -163,7 +166,7 @@ def _predictions(batch: ShardBatch, names: pa.Array) -> pa.ListArray:
             pa.array(predictions.probability[held]),
             pa.array(predictions.logit[held]),
             pa.array(predictions.rank[held]),
-            _lists(cams.reshape(count, -1)),
+            _lists(cams.reshape(count, -1)) if keep_cams else pa.nulls(count, pa.list_(pa.float32())),
             pa.array(np.full(count, height, np.int32)),
             pa.array(np.full(count, width, np.int32)),
             _boxes(boxes),

@@ -13,7 +13,7 @@ from apache_beam.metrics import Metrics
 from transforms import live, store
 from transforms.commit import attempt_path, commit
 from transforms.layout import Layout
-from transforms.records import ShardBatch, ShardDone
+from transforms.records import Reject, ShardBatch, ShardDone
 from transforms.schema import REJECT_SCHEMA, image_table, reject_table
 
 _BROKEN_CHAIN = (
@@ -70,6 +70,7 @@ class WriteShard(beam.PTransform):
       class_names: of all the model's classes.
       compression: a Parquet codec.
       row_group_rows: rows in a row group; fixed, so that equal rows give equal files.
+      cams: keeps the class maps.
     """
 
     output: str
@@ -79,6 +80,7 @@ class WriteShard(beam.PTransform):
     class_names: list[str]
     compression: str = "zstd"
     row_group_rows: int = 512
+    cams: bool = True
 
     def __post_init__(self):
         super().__init__()
@@ -92,8 +94,9 @@ class _OpenShard:
 
     def __init__(self, settings: "_WriteRows", first: ShardBatch):
         self.shard, self.next_index = first.shard, 0
-        self.written, self.rejects, self.device, self.precision = 0, [], "", ""
-        self.seconds: collections.Counter[str] = collections.Counter()
+        self.written, self.device, self.precision = 0, "", ""
+        self.rejects: list[Reject] = []
+        self.seconds: dict[str, float] = {}
         path = attempt_path(settings.layout, settings.run_id, first.shard.shard_id, "images")
         self.rows = RowFile(path, settings.schema, settings.compression, settings.row_group_rows)
 
@@ -102,8 +105,12 @@ class _OpenShard:
         self.next_index += batch.read
         self.written += len(batch)
         self.rejects += batch.rejects
-        self.seconds.update(batch.seconds)
+        for stage, seconds in batch.seconds.items():
+            self.add_seconds(stage, seconds)
         self.device, self.precision = batch.device or self.device, batch.precision or self.precision
+
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
 class _WriteRows(beam.DoFn):
@@ -112,6 +119,7 @@ class _WriteRows(beam.DoFn):
         self.run_id, self.fingerprint = settings.run_id, settings.fingerprint
         self.schema, self.class_names = settings.schema, settings.class_names
         self.compression, self.row_group_rows = settings.compression, settings.row_group_rows
+        self.cams = settings.cams
         self._open: _OpenShard | None = None
 
     def start_bundle(self):
@@ -119,20 +127,19 @@ class _WriteRows(beam.DoFn):
 
     def process(self, batch: ShardBatch):
         if batch.done:
-            live.add(shards=1)
             yield batch.done
             return
         started = time.perf_counter()
         self._check_order(batch)
         if self._open is None:
             self._open = _OpenShard(self, batch)
-        self._open.add(batch, image_table(batch, self.class_names, self.schema))
-        self._open.seconds["write"] += time.perf_counter() - started
+        self._open.add(batch, image_table(batch, self.class_names, self.schema, self.cams))
+        self._open.add_seconds("write", time.perf_counter() - started)
         live.add(written=len(batch), rejected=len(batch.rejects))
         Metrics.counter("cambeam", "images_written").inc(len(batch))
         if batch.is_last:
-            yield self._commit()
-            live.add(shards=1)
+            done, self._open = self._open, None
+            yield self._commit(done)
 
     def finish_bundle(self):
         if self._open:
@@ -145,8 +152,7 @@ class _WriteRows(beam.DoFn):
             got, expected = f"{batch.shard.shard_id} at {batch.first_index}", f"{shard.shard_id} at {index}"
             raise BrokenChainError(_BROKEN_CHAIN.format(what=f"got shard {got}, expected {expected}"))
 
-    def _commit(self) -> ShardDone:
-        done, self._open = self._open, None
+    def _commit(self, done: _OpenShard) -> ShardDone:
         shard_id, rejects_path = done.shard.shard_id, None
         done.rows.close()
         if done.rejects:

@@ -24,6 +24,9 @@ class Fields(NamedTuple):
     id: str | None = None
 
 
+USUAL_FIELDS = Fields()
+
+
 class BadSample(NamedTuple):
     """A sample that can't be handed on. It has its place in the shard all the same, and becomes a reject."""
 
@@ -84,7 +87,9 @@ def _group_members(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes 
 
 
 def _webdataset_samples(uri: str, key: str, members: dict[str, bytes | None], fields: Fields) -> Samples:
-    wanted = [fields.image] if fields.image else [e for e in members if e.lower().rpartition(".")[2] in IMAGE_EXTENSIONS]
+    wanted = (
+        [fields.image] if fields.image else [e for e in members if e.lower().rpartition(".")[2] in IMAGE_EXTENSIONS]
+    )
     images = [extension for extension in wanted if extension in members]
     if not images:
         yield BadSample(key, uri, ErrorType.NO_IMAGE, f"no image among the members {sorted(members)}")

@@ -3,6 +3,7 @@
 import json
 import os
 import posixpath
+import shutil
 from collections.abc import Iterator
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
@@ -74,8 +75,16 @@ def rename(source: str, destination: str) -> None:
     FileSystems.rename([source], [destination])
 
 
+def delete_folder(path: str) -> None:
+    """Deletes a folder and all that is in it. An absent one is no error."""
+    if is_local(path):
+        shutil.rmtree(path, ignore_errors=True)
+    elif found := match(join(path, "**")):
+        FileSystems.delete([metadata.path for metadata in found])
+
+
 def delete(path: str) -> None:
-    """Deletes a file, or a folder with all that is in it. An absent one is no error."""
+    """Deletes a file. An absent one is no error."""
     try:
         FileSystems.delete([path])
     except (FileNotFoundError, BeamIOError):

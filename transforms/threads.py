@@ -4,7 +4,7 @@ import functools
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ def thread_pool(kind: str) -> ThreadPoolExecutor:
 
 def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], ahead: int, pool: ThreadPoolExecutor
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Maps items in a thread pool, in order, reading and computing at most `ahead` results before they are asked for.
 
     The items are drawn in a thread of their own, so that a slow store is read while the results are used. An error of

@@ -34,7 +34,9 @@ def render(image: Image, cam: np.ndarray, box: Box | None, quality: int = 80) ->
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     drawn = cv2.cvtColor(image.preview, cv2.COLOR_RGB2BGR)
     seen = drawn[y0:y1, x0:x1]
-    heat = cv2.applyColorMap((cams.upsample(cams.minmax(cam), x1 - x0, y1 - y0) * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    heat = cv2.applyColorMap(
+        (cams.upsample(cams.minmax(cam), x1 - x0, y1 - y0) * 255).astype(np.uint8), cv2.COLORMAP_JET
+    )
     cv2.addWeighted(heat, HEAT_WEIGHT, seen, 1 - HEAT_WEIGHT, 0, dst=seen)
     if box:
         left_top = round(box.x0 * scale_x), round(box.y0 * scale_y)

@@ -1,0 +1,74 @@
+"""Which runner a run is for, and the Beam options that it gets."""
+
+import logging
+from typing import NoReturn
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.runners.runner import PipelineRunner, create_runner
+
+from transforms.threads import num_cores
+
+_IN_PROCESS = (None, "DirectRunner", "FnApiRunner")
+_OWN_OPTIONS_ONLY = (*_IN_PROCESS, "DataflowRunner")  # others are behind a job server, which has options of its own
+_logger = logging.getLogger("cambeam")
+
+
+class OptionError(ValueError):
+    """An option that neither cambeam nor Beam knows, or a bad value; the message is one line for the user."""
+
+
+def parse(flags: list[str]) -> PipelineOptions:
+    """Returns the Beam options of the command line.
+
+    Raises:
+      OptionError: a value of the wrong type, or an option that nobody knows; runners behind a job server may know
+        options that Beam does not, so for them it is a warning.
+    """
+    options = PipelineOptions(flags)
+    runner = options.view_as(StandardOptions).runner
+    unknown: list[str] = []
+
+    def inspect(parser) -> None:
+        def fail(message: str) -> NoReturn:
+            raise OptionError(message)
+
+        parser.error = fail
+        unknown.extend(parser.parse_known_args(flags)[1])
+
+    options.get_all_options(add_extra_args_fn=inspect)
+    if unknown and runner in _OWN_OPTIONS_ONLY:
+        raise OptionError(f"neither cambeam nor Beam knows the option {unknown[0]}")
+    if unknown:
+        _logger.warning("options passed to %s that Beam does not know: %s", runner, " ".join(unknown))
+    return options
+
+
+def is_in_process(options: PipelineOptions) -> bool:
+    """Tells whether the run is for Beam's in-process runner: no runner named, or the DirectRunner."""
+    return options.view_as(StandardOptions).runner in _IN_PROCESS
+
+
+def shares_process(options: PipelineOptions) -> bool:
+    """Tells whether the workers are threads of this process."""
+    return is_in_process(options) and options.view_as(DirectOptions).direct_running_mode != "multi_processing"
+
+
+def make_runner(options: PipelineOptions, flags: list[str], num_shards: int) -> PipelineRunner:
+    """Returns the runner, and fills in what the user left to us: for the in-process runner, threads on all cores.
+
+    Beam's own DirectRunner would first try to download Prism, which ignores `direct_num_workers`.
+    """
+    if not is_in_process(options):
+        return create_runner(options.view_as(StandardOptions).runner)
+    direct = options.view_as(DirectOptions)
+    given = {flag.partition("=")[0] for flag in flags}
+    if "--direct_running_mode" not in given:
+        direct.direct_running_mode = "multi_threading"
+    if "--direct_num_workers" not in given:
+        direct.direct_num_workers = max(1, min(num_cores(), num_shards))
+    encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+    info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
+    return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(info))

@@ -1,0 +1,122 @@
+"""The command line. Imports neither Beam nor TensorFlow before a command needs them."""
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from pipeline import __version__
+
+_DESCRIPTION = "Labels every image of a collection with what a classifier sees and where it sees it."
+_RUN_EPILOG = "Options that cambeam does not know go to Beam unchanged, e.g. --runner=DataflowRunner --project=..."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad usage, 3 too many images rejected."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and arguments.command != "run":
+        parser.error(f"unknown option {rest[0]}")
+    _set_up_logging(arguments.verbose)
+    import rich.console
+
+    console = rich.console.Console(stderr=True)
+    try:
+        return int(arguments.run(arguments, rest, console))
+    except ValueError as error:  # the usage, config, plan and model errors, each one line
+        if arguments.verbose:
+            raise
+        console.print(f"cambeam: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except OSError as error:
+        if arguments.verbose:
+            raise
+        console.print(f"cambeam: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def console_main() -> None:
+    """Entry point of the `cambeam` script."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code in (130, 143):
+        os._exit(code)  # worker threads of a stopped run must not keep the process
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cambeam", description=_DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"cambeam {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--verbose", action="store_true", help="show the logs of Beam and TensorFlow, and tracebacks")
+    configured = argparse.ArgumentParser(add_help=False)
+    configured.add_argument("--config", metavar="FILE", help="a YAML file, see configs/")
+    configured.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. cam.top_k=5")
+
+    def add(name: str, help_text: str, run, parents=(), **kwargs) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=help_text, description=help_text, parents=[*parents, common], allow_abbrev=False, **kwargs
+        )
+        command.set_defaults(run=run)
+        return command
+
+    run = add("run", "Labels the images of shards or folders.", _run, [configured], epilog=_RUN_EPILOG)
+    run.add_argument("--input", action="append", metavar="PATTERN", help="a shard, a folder or a glob; repeatable")
+    run.add_argument("--output", metavar="DIR", help="where the Parquet goes; local, gs:// or s3://")
+    run.add_argument("--model", metavar="MODEL", help="demo, imagenet, PATH.keras or a SavedModel's folder")
+    run.add_argument("--overwrite", action="store_true", help="replace rows that were made with other settings")
+    run.add_argument("--retry-failed", action="store_true", help="do the shards again that have rejects")
+
+    demo = add("demo", "Labels 64 generated scenes with the built-in model.", _demo)
+    demo.add_argument("--output", metavar="DIR", default="demo-output", help="default: %(default)s")
+
+    inspect = add("inspect", "Describes a model, or an output folder.", _inspect, [configured])
+    what = inspect.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="MODEL", help="demo, imagenet, PATH.keras or a SavedModel's folder")
+    what.add_argument("--predictions", metavar="DIR", help="the output of a run")
+    return parser
+
+
+def _set_up_logging(verbose: bool) -> None:
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.ERROR)
+    logging.getLogger("cambeam").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        warnings.simplefilter("ignore")
+        for name in ("apache_beam", "absl", "tensorflow", "h5py", "root"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _run(arguments, beam_flags, console) -> int:
+    from pipeline import config
+    from pipeline.run import RunFlags, run
+
+    flags = {
+        "input.pattern": arguments.input,
+        "output.path": arguments.output,
+        "model.source": arguments.model,
+    }
+    settings = config.load(arguments.config, arguments.set, flags)
+    return run(settings, beam_flags, RunFlags(arguments.overwrite, arguments.retry_failed), console)
+
+
+def _demo(arguments, _, console) -> int:
+    from pipeline.demo import demo
+
+    return demo(arguments.output, console)
+
+
+def _inspect(arguments, _, console) -> int:
+    from pipeline import config
+    from pipeline.inspect import inspect_model, inspect_output
+
+    if arguments.predictions:
+        return inspect_output(arguments.predictions, console)
+    return inspect_model(config.load(arguments.config, arguments.set, {"model.source": arguments.model}), console)

@@ -1,0 +1,115 @@
+"""Progress of a run: a live line on a terminal, one now and then in a log."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import rich.console
+import rich.progress
+
+from transforms import live, store
+from transforms.layout import Layout
+from transforms.records import Shard
+
+_LOG_EVERY_SECONDS = 15.0
+_LISTING_SHARE = 20  # markers are listed at most every so many times the duration of a listing
+
+
+class State(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+      images, rejected: done since it began.
+      fraction: of the work that was left when it began, by input bytes.
+    """
+
+    images: int
+    rejected: int
+    fraction: float
+
+
+class LiveSource:
+    """Progress of workers that are threads of this process, image by image."""
+
+    def __init__(self, shards: list[Shard]):
+        self._num_bytes = max(1, sum(shard.num_bytes for shard in shards))
+        self._start = live.counts()
+
+    def state(self, now: bool = True) -> State:
+        """Returns the state of this moment."""
+        counts = live.counts()
+        written, rejected = counts.written - self._start.written, counts.rejected - self._start.rejected
+        return State(written, rejected, min(1.0, (counts.read_bytes - self._start.read_bytes) / self._num_bytes))
+
+
+class MarkerSource:
+    """Progress of workers anywhere, shard by shard, from the markers in the output."""
+
+    def __init__(self, layout: Layout, shards: list[Shard]):
+        self._layout = layout
+        self._open = {shard.shard_id: shard for shard in shards}
+        self._num_bytes, self._done_bytes = max(1, sum(shard.num_bytes for shard in shards)), 0
+        self._images = self._rejected = 0
+        self._next_listing = 0.0
+
+    def state(self, now: bool = False) -> State:
+        """Returns the state when the markers were last listed, which `now` does at once."""
+        if now or time.monotonic() >= self._next_listing:
+            started = time.monotonic()
+            for name in store.names(self._layout.marker_folder):
+                shard = self._open.pop(name.removesuffix(".json"), None)
+                if shard:
+                    marker = store.read_json(self._layout.marker(shard.shard_id)) or {}
+                    self._done_bytes += shard.num_bytes
+                    self._images += marker.get("written", 0)
+                    self._rejected += marker.get("rejected", 0)
+            self._next_listing = time.monotonic() + max(1.0, _LISTING_SHARE * (time.monotonic() - started))
+        return State(self._images, self._rejected, self._done_bytes / self._num_bytes)
+
+
+class Display:
+    """Shows states to a person."""
+
+    def __init__(self, console: rich.console.Console, progress: rich.progress.Progress | None):
+        self._console, self._progress = console, progress
+        self._started = self._last_line = time.monotonic()
+        if progress:
+            self._task = progress.add_task("labelling", total=1.0, images=0, rejected=0, rate=0.0)
+
+    def show(self, state: State) -> None:
+        """Updates the live line, or logs one if the last is long ago."""
+        now = time.monotonic()
+        rate = state.images / max(now - self._started, 1e-9)
+        if self._progress:
+            self._progress.update(
+                self._task, completed=state.fraction, images=state.images, rejected=state.rejected, rate=rate
+            )
+        elif now - self._last_line >= _LOG_EVERY_SECONDS:
+            self._last_line = now
+            left = (now - self._started) * (1 / state.fraction - 1) if state.fraction else None
+            eta = f", about {left:.0f} s left" if left is not None else ""
+            self._console.print(
+                f"{state.images} images, {state.rejected} rejected, {rate:.1f} images/s, {state.fraction:.0%}{eta}",
+                highlight=False,
+            )
+
+
+@contextmanager
+def display(console: rich.console.Console) -> Iterator[Display]:
+    """Opens a display: live on a terminal, lines elsewhere."""
+    if not console.is_terminal:
+        yield Display(console, None)
+        return
+    columns = (
+        rich.progress.TextColumn("[progress.description]{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.TaskProgressColumn(),
+        rich.progress.TextColumn("{task.fields[images]} images · {task.fields[rate]:.1f}/s"),
+        rich.progress.TextColumn("{task.fields[rejected]} rejected"),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("ETA"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(*columns, console=console, transient=True) as progress:
+        yield Display(console, progress)

@@ -1,0 +1,243 @@
+"""`cambeam run`: plans, checks, labels, and says what came of it."""
+
+import datetime
+import logging
+import os
+import time
+import uuid
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import rich.console
+
+from pipeline import __version__, beam_options, progress, settings
+from pipeline.config import Config
+from pipeline.execution import Terminated, root_cause, run_to_end
+from pipeline.graph import Job, label_images
+from pipeline.plan import Plan, make_plan, write_plan
+from transforms import model, store
+from transforms.engine import Engine, EngineSettings, shared_engine
+from transforms.layout import Layout
+from transforms.records import Shard
+from transforms.threads import num_cores
+
+_TMP_KEPT_SECONDS = 24 * 3600
+_NAMED_ERRORS = 5
+_logger = logging.getLogger("cambeam")
+
+
+class ExitCode(IntEnum):
+    """What a command ends with."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    TOO_MANY_REJECTED = 3
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class UsageError(ValueError):
+    """The command can't do what was asked; the message is one line for the user."""
+
+
+class RunFlags(NamedTuple):
+    """What a run is told besides its configuration.
+
+    Attributes:
+      overwrite: rows of another model or other settings are replaced.
+      retry_failed: shards that have rejects are done again.
+    """
+
+    overwrite: bool = False
+    retry_failed: bool = False
+
+
+def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.console.Console) -> ExitCode:
+    """Labels a collection.
+
+    Raises:
+      ValueError: one of UsageError, PlanError, OptionError, ModelError: before anything is written.
+    """
+    options = beam_options.parse(beam_flags)
+    layout = _output(config)
+    plan = make_plan(config.input, layout)
+    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    row_settings, job = _resolve(config, layout, run_id)
+    _check_settings(layout, row_settings, flags.overwrite)
+    left = _prepare_output(layout, job, plan, row_settings, flags, console)
+    pipeline = beam.Pipeline(runner=beam_options.make_runner(options, beam_flags, len(left)), options=options)
+    label_images(pipeline, job)
+    in_process = beam_options.shares_process(options)
+    source = progress.LiveSource(left) if in_process else progress.MarkerSource(layout, left)
+    started = time.monotonic()
+    try:
+        with progress.display(console) as display:
+            run_to_end(pipeline, lambda: display.show(source.state()))
+    except KeyboardInterrupt as interrupt:
+        console.print("Stopped. What is committed stays; run the same command again to go on from there.")
+        return ExitCode.TERMINATED if isinstance(interrupt, Terminated) else ExitCode.INTERRUPTED
+    except Exception as error:
+        _logger.debug("the run failed", exc_info=True)
+        console.print(f"The run failed: {root_cause(error)}", markup=False, highlight=False)
+        console.print("What is committed stays; once the cause is mended, the same command goes on from there.")
+        return ExitCode.FAILED
+    finally:
+        _clean_temporary(layout, run_id)
+    return _summarize(layout, config, source.state(now=True).images, time.monotonic() - started, console)
+
+
+def _output(config: Config) -> Layout:
+    if not config.output.path:
+        raise UsageError("no output: pass --output, or set output.path")
+    if not config.input.pattern:
+        raise UsageError("no input: pass --input, or set input.pattern")
+    path = config.output.path
+    if not store.is_local(path):
+        return Layout(path)
+    path = os.path.abspath(path)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise UsageError(f"the output {path!r} is a file, expected a folder")
+    existing = path
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not os.access(existing, os.W_OK):
+        raise UsageError(f"the output {path!r} can't be written to")
+    return Layout(path)
+
+
+def _resolve(config: Config, layout: Layout, run_id: str) -> tuple[dict[str, Any], Job]:
+    """Loads the model, which tells whether it can be used at all, and settles all that depends on it."""
+    source = config.model.source
+    if source not in model.BUILT_IN and store.is_local(source):
+        source = os.path.abspath(source)
+    engine_settings = EngineSettings(
+        source,
+        config.model.preprocess,
+        config.model.precision,
+        config.cam.top_k,
+        config.cam.include_label,
+        config.output.logits,
+        config.output.embeddings,
+        config.output.activations,
+        _batch_size(config),
+    )
+    engine: Engine = shared_engine(engine_settings)
+    class_names = model.class_names(source, config.model.class_names, engine.num_classes)
+    row_settings = settings.row_settings(config, model.fingerprint(source), class_names)
+    about = {
+        "cambeam_version": __version__,
+        "fingerprint": settings.fingerprint(row_settings),
+        "model": {"name": engine.classifier.name, "fingerprint": row_settings["model"], "head": engine.classifier.head},
+        "num_classes": engine.num_classes,
+        "config": config.model_dump(exclude={"output": {"path"}, "input": {"pattern"}}),
+    }
+    job = Job(
+        config,
+        layout.root,
+        run_id,
+        layout.temporary(run_id, "plan.jsonl"),
+        about["fingerprint"],
+        engine_settings,
+        engine.side_px,
+        class_names,
+        about,
+    )
+    return row_settings, job
+
+
+def _batch_size(config: Config) -> int:
+    """Returns the images of a batch; "auto" gives each core 16, of which a piece is made (see `engine.Engine`)."""
+    size = config.model.batch_size
+    return max(32, min(16 * num_cores(), 256)) if size == "auto" else size
+
+
+def _check_settings(layout: Layout, row_settings: dict[str, Any], overwrite: bool) -> None:
+    """Refuses to mix rows of different models or settings in one output."""
+    earlier = store.read_json(layout.settings)
+    if earlier and earlier != row_settings and not overwrite:
+        changes = "; ".join(settings.differences(earlier, row_settings))
+        raise UsageError(
+            f"{layout.root} holds rows of other settings ({changes}): pass --overwrite to replace them, "
+            "or choose another --output"
+        )
+
+
+def _prepare_output(
+    layout: Layout,
+    job: Job,
+    plan: Plan,
+    row_settings: dict[str, Any],
+    flags: RunFlags,
+    console: rich.console.Console,
+) -> list[Shard]:
+    """Writes settings and plan, clears the way for what is to be done anew, and returns the shards that are left."""
+    _clean_temporary(layout)
+    new_settings = store.read_json(layout.settings) != row_settings
+    marked = {name.removesuffix(".json") for name in store.names(layout.marker_folder)}
+    again = set(plan.changed)
+    if new_settings:
+        again |= marked
+    if flags.retry_failed:
+        failed = {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
+        again |= failed
+        for shard in plan.shards:
+            if shard.shard_id in failed & marked:
+                store.delete(layout.success)
+                store.delete(layout.marker(shard.shard_id))
+    left = [shard for shard in plan.shards if shard.shard_id not in marked - again]
+    if left:
+        store.delete(layout.success)
+    store.write_json(layout.settings, row_settings, layout.temporary(job.run_id, "settings.json"))
+    write_plan(layout.plan, [*plan.shards, *plan.elsewhere], layout.temporary(job.run_id, "all.jsonl"))
+    write_plan(job.plan_path, plan.shards, f"{job.plan_path}.part")
+    strangers = marked - {shard.shard_id for shard in plan.shards}
+    notes = [
+        (len(plan.shards) - len(left), f"of {len(plan.shards)} shards are done already"),
+        (len(set(plan.changed) & marked), "shards have changed since they were done, and are done again"),
+        (len(strangers), "shards in the output are not in this input; they stay, uncounted"),
+        (plan.ignored, "files of the input are neither shards nor images, and are ignored"),
+    ]
+    for count, note in notes:
+        if count:
+            console.print(f"{count} {note}", highlight=False)
+    return left
+
+
+def _clean_temporary(layout: Layout, run_id: str | None = None) -> None:
+    """Deletes a run's temporary files; without a run, those of runs that ended, however they did, a day ago."""
+    if run_id:
+        store.delete_folder(store.join(layout.temporary_folder, run_id))
+        return
+    newest: dict[str, float] = {}
+    for metadata in store.match(store.join(layout.temporary_folder, "**")):
+        old_run = metadata.path.removeprefix(layout.temporary_folder + "/").partition("/")[0]
+        newest[old_run] = max(newest.get(old_run, 0.0), metadata.last_updated_in_seconds)
+    for old_run, updated in newest.items():
+        if time.time() - updated > _TMP_KEPT_SECONDS:
+            store.delete_folder(store.join(layout.temporary_folder, old_run))
+
+
+def _summarize(layout: Layout, config: Config, images: int, seconds: float, console: rich.console.Console) -> ExitCode:
+    """Prints the last lines, and tells the exit code: what was rejected may be too much."""
+    summary = store.read_json(layout.summary)
+    rejected, read = summary["rejected"], summary["read"]
+    speed = f" in {seconds:.1f} s ({images / seconds:.1f} images/s)" if images else ""
+    console.print(f"{images} images labelled{speed}", highlight=False)
+    console.print(
+        f"total: {summary['written']} images, {rejected} rejected, {summary['shards']} shards", highlight=False
+    )
+    by_count = sorted(summary["rejects_by_type"].items(), key=lambda item: (-item[1], item[0]))
+    for error_type, count in by_count[:_NAMED_ERRORS]:
+        console.print(f"  {count} {error_type}", highlight=False)
+    console.print(f"output: {layout.root}", highlight=False, soft_wrap=True)
+    if rejected <= config.failures.max_fraction * read:
+        return ExitCode.DONE
+    console.print(
+        f"{rejected} of {read} images were rejected, more than failures.max_fraction={config.failures.max_fraction} "
+        f"allows; see {layout.rejects_folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return ExitCode.TOO_MANY_REJECTED

@@ -1,0 +1,41 @@
+"""What Dataflow workers install (--setup_file) and what `pip install` builds."""
+
+import pathlib
+import re
+
+from setuptools import setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pipeline" / "__init__.py").read_text()).group(1)
+
+setup(
+    name="cambeam",
+    version=VERSION,
+    description="Labels image collections with what a classifier sees and where it sees it, on Apache Beam",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=["pipeline", "transforms"],
+    package_data={"transforms": ["demo_resnet50.npz"]},
+    install_requires=[
+        "apache-beam>=2.77,<3",
+        "tensorflow>=2.21,<3",
+        "keras>=3.15,<4",
+        "numpy>=2",
+        "pyarrow>=18",
+        "pillow>=11.3",
+        "opencv-python-headless>=4.10",
+        "pydantic>=2.10,<3",
+        "PyYAML>=6",
+        "rich>=13.9",
+        "google-crc32c>=1.6",
+    ],
+    extras_require={
+        "gcp": ["apache-beam[gcp]"],
+        "aws": ["apache-beam[aws]"],
+        "cuda": ["tensorflow[and-cuda]"],
+        "dev": ["datasets", "duckdb", "hypothesis", "mypy", "pandas", "pytest", "ruff", "types-PyYAML", "webdataset"],
+    },
+    entry_points={"console_scripts": ["cambeam = pipeline.cli:console_main"]},
+)

@@ -1,0 +1,139 @@
+"""The last step: every planned shard is done and every image accounted for, or the run fails and says which is not."""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+
+from transforms import store
+from transforms.layout import Layout
+from transforms.records import ShardDone
+
+_NAMED_PROBLEMS = 10  # of many, so that the totals stay small
+
+
+class AuditError(RuntimeError):
+    """Shards are missing, or images are."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over shards, and what is wrong with any of them."""
+
+    shards: int = 0
+    read: int = 0
+    written: int = 0
+    rejected: int = 0
+    rejects_by_type: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    precisions: frozenset[str] = frozenset()
+    devices: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
+    num_problems: int = 0
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(
+            self.shards + other.shards,
+            self.read + other.read,
+            self.written + other.written,
+            self.rejected + other.rejected,
+            _add(self.rejects_by_type, other.rejects_by_type),
+            _add(self.seconds, other.seconds),
+            self.precisions | other.precisions,
+            self.devices | other.devices,
+            (self.problems + other.problems)[:_NAMED_PROBLEMS],
+            self.num_problems + other.num_problems,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        del values["problems"], values["num_problems"]
+        return values | {"precisions": sorted(self.precisions), "devices": sorted(self.devices)}
+
+
+def check_shard(shard_id: str, planned: int, done: list[ShardDone]) -> Totals:
+    """Returns one shard's totals, with what is wrong with it."""
+    if not planned:
+        return Totals(problems=(f"{shard_id} was done but not planned",), num_problems=1)
+    if not done:
+        return Totals(problems=(f"{shard_id} was not done",), num_problems=1)
+    shard = done[0]
+    problems: tuple[str, ...] = ()
+    if shard.read != shard.written + shard.rejected:
+        problems = (f"{shard_id} has {shard.read} images, but {shard.written} rows and {shard.rejected} rejects",)
+    return Totals(
+        1,
+        shard.read,
+        shard.written,
+        shard.rejected,
+        shard.rejects_by_type,
+        shard.seconds,
+        frozenset([shard.precision] if shard.precision else []),
+        frozenset([shard.device] if shard.device else []),
+        problems,
+        len(problems),
+    )
+
+
+@dataclass
+class Audit(beam.PTransform):
+    """Compares the planned shards with those done, and ends the run: writes _run.json and, last, _SUCCESS.
+
+    Args:
+      output: the output folder.
+      run_id: of this run.
+      max_rejected_fraction: of the images; where more are rejected there is no _SUCCESS.
+      about: goes into _run.json as it is.
+    """
+
+    output: str
+    run_id: str
+    max_rejected_fraction: float
+    about: dict[str, Any]
+
+    def __post_init__(self):
+        super().__init__()
+
+    def expand(self, planned_and_done):
+        planned, done = planned_and_done
+        return (
+            {
+                "planned": planned | "PlannedIds" >> beam.Map(lambda shard: (shard.shard_id, 1)),
+                "done": done | "DoneIds" >> beam.Map(lambda shard: (shard.shard_id, shard)),
+            }
+            | "Compare" >> beam.CoGroupByKey()
+            | "CheckShard"
+            >> beam.MapTuple(lambda key, both: check_shard(key, len(list(both["planned"])), list(both["done"])))
+            | "Sum" >> beam.CombineGlobally(_sum)
+            | "Finish" >> beam.Map(finish, Layout(self.output), self.run_id, self.max_rejected_fraction, self.about)
+        )
+
+
+def finish(totals: Totals, layout: Layout, run_id: str, max_rejected_fraction: float, about: dict[str, Any]) -> Totals:
+    """Writes _run.json and, where not too much was rejected, _SUCCESS.
+
+    Raises:
+      AuditError: a shard is missing or has lost images.
+    """
+    if totals.num_problems:
+        more = f", and {totals.num_problems - len(totals.problems)} more" * (totals.num_problems > len(totals.problems))
+        raise AuditError(f"the output is not complete: {'; '.join(totals.problems)}{more}")
+    finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    summary = {"run_id": run_id, "finished": finished, **totals.to_json(), **about}
+    store.write_json(layout.summary, summary, layout.temporary(run_id, "run.json"))
+    if totals.rejected <= max_rejected_fraction * totals.read:
+        store.write_bytes(layout.success, b"", layout.temporary(run_id, "success"))
+    else:
+        store.delete(layout.success)
+    return totals
+
+
+def _sum(totals: Iterable[Totals]) -> Totals:
+    return sum(totals, Totals())
+
+
+def _add(a: dict, b: dict) -> dict:
+    return {key: a.get(key, 0) + b.get(key, 0) for key in sorted(a.keys() | b.keys())}
