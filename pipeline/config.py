@@ -2,6 +2,7 @@
 
 import difflib
 import pathlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pydantic
@@ -104,7 +105,7 @@ class Config(_Section):
     failures: FailuresConfig = FailuresConfig()
 
 
-def load(path: str | None = None, settings: list[str] = (), flags: dict[str, Any] | None = None) -> Config:
+def load(path: str | None = None, settings: Sequence[str] = (), flags: dict[str, Any] | None = None) -> Config:
     """Reads a configuration: flags beat settings, which beat the file, which beats the defaults.
 
     Args:
@@ -176,8 +177,5 @@ def _explain(problem: Any) -> str:
 
 def _known_keys() -> list[str]:
     """Returns every key as "section" or "section.key"."""
-    sections = Config.model_fields
-    return [
-        *sections,
-        *(f"{name}.{key}" for name, section in sections.items() for key in section.annotation.model_fields),
-    ]
+    sections = {name: type(section) for name, section in Config()}
+    return [*sections, *(f"{name}.{key}" for name, section in sections.items() for key in section.model_fields)]

@@ -23,13 +23,12 @@ SETTINGS = {"model": {"source": "demo"}, "boxes": {"threshold_frac": 0.55}}
 def demo(output: str, console: rich.console.Console) -> ExitCode:
     """Runs the demo into a folder and prints its table."""
     shards, truth_path = write_scenes(os.path.join(output, "scenes"))
-    settings = config.parse(
-        {**SETTINGS, "input": {"pattern": shards}, "output": {"path": os.path.join(output, "labels")}}
-    )
+    labels = os.path.join(output, "labels")
+    settings = config.parse({**SETTINGS, "input": {"pattern": shards}, "output": {"path": labels}})
     started = time.monotonic()
     code = run(settings, [], RunFlags(), console)
     if code == ExitCode.DONE:
-        console.print(_table(settings.output.path, truth_path, time.monotonic() - started))
+        console.print(_table(labels, truth_path, time.monotonic() - started))
     return code
 
 
@@ -41,7 +40,7 @@ def write_scenes(folder: str) -> tuple[list[str], str]:
     if os.path.exists(truth_path):  # written by an earlier demo; new files would be labelled again
         return shards, truth_path
     per_shard = NUM_SCENES // NUM_SHARDS
-    boxes = [["image_id", "label", "x0", "y0", "x1", "y1"]]
+    boxes: list[list] = [["image_id", "label", "x0", "y0", "x1", "y1"]]
     for number, path in enumerate(shards):
         with tarfile.open(path, "w") as tar:
             for seed in range(number * per_shard, (number + 1) * per_shard):

@@ -126,9 +126,10 @@ def _resolve(config: Config, layout: Layout, run_id: str) -> tuple[dict[str, Any
     engine: Engine = shared_engine(engine_settings)
     class_names = model.class_names(source, config.model.class_names, engine.num_classes)
     row_settings = settings.row_settings(config, model.fingerprint(source), class_names)
-    about = {
+    row_fingerprint = settings.fingerprint(row_settings)
+    about: dict[str, Any] = {
         "cambeam_version": __version__,
-        "fingerprint": settings.fingerprint(row_settings),
+        "fingerprint": row_fingerprint,
         "model": {"name": engine.classifier.name, "fingerprint": row_settings["model"], "head": engine.classifier.head},
         "num_classes": engine.num_classes,
         "config": config.model_dump(exclude={"output": {"path"}, "input": {"pattern"}}),
@@ -138,7 +139,7 @@ def _resolve(config: Config, layout: Layout, run_id: str) -> tuple[dict[str, Any
         layout.root,
         run_id,
         layout.temporary(run_id, "plan.jsonl"),
-        about["fingerprint"],
+        row_fingerprint,
         engine_settings,
         engine.side_px,
         class_names,

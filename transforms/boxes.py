@@ -88,7 +88,7 @@ def locate_batch(batch: ShardBatch, *settings) -> ShardBatch:
     if not batch.images:
         return batch
     started = time.perf_counter()
-    predictions = batch.predictions
+    predictions = batch.labelled
 
     def locate(row: int) -> list[list[Box]]:
         return [

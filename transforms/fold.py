@@ -76,7 +76,7 @@ class _Folded:
         return values[self.graph.output]
 
     def _evaluate(self, call: Call, values: dict[int, tf.Tensor]):
-        layer, x = call.layer, values.get(call.inputs[0])
+        layer, x = call.layer, values[call.inputs[0]]
         if call.kind in _CONVOLUTIONS and _is_plain_convolution(layer):
             return self._convolve(call, x)
         if call.kind == "BatchNormalization" and layer.axis in (-1, 3):
@@ -149,12 +149,10 @@ def _add(terms: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _activate(layer, x: tf.Tensor) -> tf.Tensor:
-    activation = getattr(layer, "activation", None)
     if type(layer).__name__ == "ReLU":
         if layer.negative_slope or layer.threshold:
             return layer.call(x)
         return tf.nn.relu(x) if layer.max_value is None else tf.nn.relu6(x) if layer.max_value == 6 else layer.call(x)
-    name = getattr(activation, "__name__", "linear")
-    if name == "linear":
+    if _is_linear(layer):
         return x
-    return tf.nn.relu(x) if name == "relu" else activation(x)
+    return tf.nn.relu(x) if layer.activation.__name__ == "relu" else layer.activation(x)

@@ -59,10 +59,10 @@ def find_head(graph: LayerGraph) -> Head:
         if len(call.inputs) != 1:
             break
         value = call.inputs[0]
-    found = " <- ".join(f"{step.layer.name} ({step.kind})" for step in path[:6])
+    layers = " <- ".join(f"{step.layer.name} ({step.kind})" for step in path[:6])
     raise NoHeadError(
         "class activation maps need a model that ends in global average pooling and one dense layer (or 1x1 "
-        f"convolution) of logits or softmax; this one ends in {found}"
+        f"convolution) of logits or softmax; this one ends in {layers}"
     )
 
 

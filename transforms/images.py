@@ -99,9 +99,9 @@ def _open_upright(encoded: bytes, needed_px: int) -> tuple[np.ndarray, int, int]
                 None, (2 * needed_px, 2 * needed_px)
             )  # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
             image.load()
-            image = _to_rgb(image)
+            rgb = _to_rgb(image)
             if orientation in _UPRIGHT:
-                image = image.transpose(_UPRIGHT[orientation])
+                rgb = rgb.transpose(_UPRIGHT[orientation])
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
@@ -110,7 +110,7 @@ def _open_upright(encoded: bytes, needed_px: int) -> tuple[np.ndarray, int, int]
         truncated = isinstance(error, EOFError) or "truncated" in str(error)
         error_type = ErrorType.TRUNCATED if truncated else ErrorType.CORRUPT
         raise ImageError(error_type, f"{type(error).__name__}: {error}") from error
-    return (np.asarray(image), *((height, width) if orientation >= 5 else (width, height)))
+    return (np.asarray(rgb), *((height, width) if orientation >= 5 else (width, height)))
 
 
 def _orientation(image: PIL.Image.Image) -> int:

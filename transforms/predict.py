@@ -29,7 +29,7 @@ class CamModelHandler(ModelHandler[ShardBatch, ShardBatch, Engine]):
         return True
 
     def run_inference(self, batch: ShardBatch, model: Engine, inference_args=None) -> Sequence[ShardBatch]:
-        if not batch.images:
+        if batch.pixels is None:
             return [batch]
         started = time.perf_counter()
         labels = np.array([-1 if image.label is None else image.label for image in batch.images], np.int32)

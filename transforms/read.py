@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +23,8 @@ _BATCHES_AHEAD = 2  # decoded before they are asked for, so that the decoders wo
 _images_decoded = Metrics.counter("cambeam", "images_decoded")
 
 
-class Decoder(NamedTuple):
+@dataclass(frozen=True)
+class Decoder:
     """Decodes samples; the parameters are those of `images.decode`."""
 
     side_px: int
@@ -73,7 +74,9 @@ def read_batches(
 
     Images and rejects count alike towards a batch. A shard without samples gives one empty last batch.
     """
-    decoded = map_ahead(decoder, enumerate(samples), _BATCHES_AHEAD * batch_size, thread_pool("decode"))
+    decoded: Generator[Decoded] = map_ahead(
+        decoder, enumerate(samples), _BATCHES_AHEAD * batch_size, thread_pool("decode")
+    )
     with contextlib.closing(decoded):
         first_index, following = 0, next(decoded, None)
         while True:

@@ -146,7 +146,8 @@ class Predictions(NamedTuple):
 
     def select(self, rows) -> "Predictions":
         """Returns the predictions of some of the images."""
-        return Predictions(*(None if field is None else field[rows] for field in self))
+        held = {name: field for name, field in self._asdict().items() if field is not None}
+        return Predictions(**{name: field[rows] for name, field in held.items()})
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,13 @@ class ShardBatch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def labelled(self) -> Predictions:
+        """The predictions, in stages that come after the model."""
+        if self.predictions is None:
+            raise ValueError(f"{self.shard.shard_id} at {self.first_index} has not been through the model")
+        return self.predictions
 
     def after(self, stage: str, started: float, **changes) -> "ShardBatch":
         """Returns the batch as a stage leaves it; `started` is `time.perf_counter()` of the stage's begin."""

@@ -103,7 +103,7 @@ def image_table(batch: ShardBatch, class_names: list[str], schema: pa.Schema, ca
     """
     if not batch.images:
         return schema.empty_table()
-    predictions, images = batch.predictions, batch.images
+    predictions, images = batch.labelled, batch.images
     names = pa.array(class_names, pa.string())
     top_class = pa.array(predictions.class_index[:, 0])
     columns = {
@@ -151,7 +151,7 @@ def _lists(values: np.ndarray) -> pa.ListArray:
 
 def _predictions(batch: ShardBatch, names: pa.Array, keep_cams: bool) -> pa.ListArray:
     """Returns the list of class predictions of every image; places that hold no class are left out."""
-    predictions = batch.predictions
+    predictions = batch.labelled
     held = predictions.rank >= 0
     class_index = pa.array(predictions.class_index[held])
     cams = predictions.cams[held]

@@ -27,6 +27,8 @@ def render(image: Image, cam: np.ndarray, box: Box | None, quality: int = 80) ->
     Returns:
       A JPEG file of the preview's size.
     """
+    if image.preview is None:
+        raise ValueError(f"{image.image_id} was decoded without a preview")
     height, width = image.preview.shape[:2]
     scale_x, scale_y = width / image.width, height / image.height
     x0, x1 = (round(x * scale_x) for x in image.view[::2])
@@ -75,6 +77,6 @@ def render_batch(batch: ShardBatch, quality: int, draw_boxes: bool) -> ShardBatc
 
     def draw(row: int) -> bytes:
         boxes = batch.boxes[row][0] if draw_boxes else []
-        return render(batch.images[row], batch.predictions.cams[row, 0], boxes[0] if boxes else None, quality)
+        return render(batch.images[row], batch.labelled.cams[row, 0], boxes[0] if boxes else None, quality)
 
     return batch.after("render", started, thumbnails=list(thread_pool("render").map(draw, range(len(batch)))))
