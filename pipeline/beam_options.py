@@ -3,6 +3,7 @@
 import logging
 from typing import NoReturn
 
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
@@ -39,6 +40,7 @@ def parse(flags: list[str]) -> PipelineOptions:
         unknown.extend(parser.parse_known_args(flags)[1])
 
     options.get_all_options(add_extra_args_fn=inspect)
+    FileSystems.set_options(options)  # credentials and endpoints of stores
     if unknown and runner in _OWN_OPTIONS_ONLY:
         raise OptionError(f"neither cambeam nor Beam knows the option {unknown[0]}")
     if unknown:

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _set_up_logging(arguments.verbose)
     import rich.console
 
-    console = rich.console.Console(stderr=True)
+    console = rich.console.Console(file=sys.stderr)
     try:
         return int(arguments.run(arguments, rest, console))
     except ValueError as error:  # the usage, config, plan and model errors, each one line

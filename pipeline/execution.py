@@ -1,5 +1,8 @@
 """Running a pipeline to its end, with progress, and stopping it cleanly when asked to."""
 
+import contextlib
+import logging
+import os
 import re
 import signal
 import threading
@@ -36,7 +39,7 @@ def run_to_end(pipeline: beam.Pipeline, on_poll: Callable[[], None]) -> None:
             outcome.append(error)
 
     thread = threading.Thread(target=work, name="cambeam-pipeline", daemon=True)
-    with _sigterm_interrupts():
+    with _sigterm_interrupts(), _quiet_workers():
         try:
             thread.start()
             while thread.is_alive():
@@ -48,6 +51,16 @@ def run_to_end(pipeline: beam.Pipeline, on_poll: Callable[[], None]) -> None:
             raise
     if outcome:
         raise outcome[0]
+
+
+@contextmanager
+def _quiet_workers() -> Iterator[None]:
+    """Drops the tracebacks that Beam's workers print, unless logs are wanted; the error itself is raised in the end."""
+    if logging.getLogger("cambeam").isEnabledFor(logging.DEBUG):
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
 
 
 @contextmanager

@@ -125,7 +125,8 @@ def finish(totals: Totals, layout: Layout, run_id: str, max_rejected_fraction: f
     summary = {"run_id": run_id, "finished": finished, **totals.to_json(), **about}
     store.write_json(layout.summary, summary, layout.temporary(run_id, "run.json"))
     if totals.rejected <= max_rejected_fraction * totals.read:
-        store.write_bytes(layout.success, b"", layout.temporary(run_id, "success"))
+        # not empty, since Beam can't write an empty file to S3
+        store.write_bytes(layout.success, b"\n", layout.temporary(run_id, "success"))
     else:
         store.delete(layout.success)
     return totals

@@ -68,5 +68,5 @@ class Layout:
 
     @property
     def success(self) -> str:
-        """An empty file: everything planned is done, and not too much was rejected."""
+        """Its presence says: everything planned is done, and not too much was rejected."""
         return store.join(self.root, "_SUCCESS")

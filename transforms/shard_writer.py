@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -33,7 +34,9 @@ class RowFile:
         self.path = path
         self._schema, self._row_group_rows = schema, row_group_rows
         self._pending: list[pa.Table] = []
-        self._file = store.open_write(path)
+        store.make_folder_of(path)
+        # on a store the file is uploaded at its end, from a local one, so that a failed upload can be made again
+        self._file = open(path, "wb") if store.is_local(path) else tempfile.TemporaryFile()
         self._writer = pq.ParquetWriter(self._file, schema, compression=compression)
 
     def write(self, table: pa.Table) -> None:
@@ -50,6 +53,8 @@ class RowFile:
         if len(rows):
             self._writer.write_table(rows)
         self._writer.close()
+        if not store.is_local(self.path):
+            store.upload(self.path, self._file)
         self._file.close()
 
     def abandon(self) -> None:

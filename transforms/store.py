@@ -1,15 +1,26 @@
-"""Files on any store that Beam knows (local, gs://, s3://): the few operations that reading and committing need."""
+"""Files on any store that Beam knows (local, gs://, s3://): the few operations that reading and committing need.
 
+On a store, a request that fails for a reason that may pass is made again, with growing pauses.
+"""
+
+import functools
+import io
 import json
 import os
 import posixpath
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import IO, Any, TypeVar
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.utils import retry
 
 _RAW = CompressionTypes.UNCOMPRESSED  # else Beam would unpack what it thinks a name says
+_BUFFER_BYTES = 1 << 20
+_RETRIES, _FIRST_PAUSE_SECONDS = 6, 0.5  # about half a minute in all
+_MISSING, _REFUSED = {404}, {400, 401, 403, 405, 409, 412}  # HTTP: asking again changes nothing
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_local(path: str) -> bool:
@@ -22,15 +33,93 @@ def join(*parts: str) -> str:
     return posixpath.join(*parts)
 
 
-def open_read(path: str):
-    """Opens a file for reading its bytes as they lie there."""
-    return FileSystems.open(path, compression_type=_RAW)
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error and those that Beam has packed into it."""
+    yield error
+    if isinstance(error, BeamIOError):
+        for cause in (error.exception_details or {}).values():
+            if isinstance(cause, BaseException):
+                yield from _causes(cause)
 
 
-def open_write(path: str):
-    """Opens a new file for writing; its folder is made where the store has folders."""
-    _make_folder_of(path)
-    return FileSystems.create(path, compression_type=_RAW)
+def _has_status(error: BaseException, statuses: set[int], kinds: type | tuple[type, ...]) -> bool:
+    return any(isinstance(cause, kinds) or getattr(cause, "code", None) in statuses for cause in _causes(error))
+
+
+def is_missing(error: BaseException) -> bool:
+    """Tells whether an error says that a file does not exist."""
+    return _has_status(error, _MISSING, FileNotFoundError)
+
+
+def _may_pass(error: BaseException) -> bool:
+    permanent = (PermissionError, NotADirectoryError, IsADirectoryError, ValueError, TypeError, ImportError)
+    return not is_missing(error) and not _has_status(error, _REFUSED, permanent)
+
+
+def _retried(function: Function) -> Function:
+    """Makes a function of a path try again where the path is not local."""
+    persistent = retry.with_exponential_backoff(
+        num_retries=_RETRIES, initial_delay_secs=_FIRST_PAUSE_SECONDS, retry_filter=_may_pass
+    )(function)
+
+    @functools.wraps(function)
+    def wrapper(path: str, *args):
+        return function(path, *args) if is_local(path) else persistent(path, *args)
+
+    return wrapper  # type: ignore[return-value] # the same signature
+
+
+def open_read(path: str) -> IO[bytes]:
+    """Opens a file for reading its bytes as they lie there; on a store, a broken connection is taken up again."""
+    if is_local(path):
+        return open(path, "rb")
+    return io.BufferedReader(_ResumingReader(path), _BUFFER_BYTES)
+
+
+class _ResumingReader(io.RawIOBase):
+    """Reads a file of a store from its begin, opening it again at the place where reading failed."""
+
+    def __init__(self, path: str):
+        self._path, self._position = path, 0
+        self._file: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = _read_on(self._path, self, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def read_on(self, count: int) -> bytes:
+        """Returns the next bytes, without moving on; raises what the store raises."""
+        try:
+            if self._file is None:
+                self._file = FileSystems.open(self._path, compression_type=_RAW)
+                self._file.seek(self._position)
+            return self._file.read(count)
+        except Exception:
+            self._file = None
+            raise
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        super().close()
+
+
+@_retried
+def _read_on(path: str, reader: _ResumingReader, count: int) -> bytes:
+    return reader.read_on(count)
+
+
+@_retried
+def upload(path: str, content: IO[bytes]) -> None:
+    """Writes a file of a store from the begin of a local one; it appears there whole or not at all."""
+    content.seek(0)
+    with FileSystems.create(path, compression_type=_RAW) as file:
+        shutil.copyfileobj(content, file, _BUFFER_BYTES)
 
 
 def read_bytes(path: str) -> bytes:
@@ -46,13 +135,13 @@ def read_json(path: str):
       ValueError: the file is not JSON.
     """
     try:
-        content = read_bytes(path)
-    except (FileNotFoundError, BeamIOError):
-        if exists(path):
+        content = read_bytes(path) if exists(path) else None
+    except Exception as error:
+        if not is_missing(error):
             raise
-        return None
+        content = None  # deleted since
     try:
-        return json.loads(content)
+        return None if content is None else json.loads(content)
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
 
@@ -64,37 +153,54 @@ def write_json(path: str, value, temporary_path: str) -> None:
 
 def write_bytes(path: str, content: bytes, temporary_path: str) -> None:
     """Writes a file that is either whole or absent: to a temporary path first, then renamed."""
-    with open_write(temporary_path) as file:
-        file.write(content)
-    rename(temporary_path, path)
+    if is_local(path):
+        make_folder_of(temporary_path)
+        with open(temporary_path, "wb") as file:
+            file.write(content)
+        rename(temporary_path, path)
+    else:
+        upload(path, io.BytesIO(content))  # stores show whole files only
 
 
 def rename(source: str, destination: str) -> None:
     """Moves a file, replacing what lies at the destination."""
-    _make_folder_of(destination)
-    FileSystems.rename([source], [destination])
+    make_folder_of(destination)
+    _rename(source, destination)
+
+
+@_retried
+def _rename(source: str, destination: str) -> None:
+    try:
+        FileSystems.rename([source], [destination])
+    except BeamIOError:
+        # a store copies and deletes: asked again after the answer got lost, the source is gone and all is well
+        if is_local(source) or exists(source) or not exists(destination):
+            raise
+
+
+@_retried
+def delete(path: str) -> None:
+    """Deletes a file. An absent one is no error."""
+    try:
+        os.remove(path) if is_local(path) else FileSystems.delete([path])
+    except Exception as error:
+        if not is_missing(error):
+            raise
 
 
 def delete_folder(path: str) -> None:
     """Deletes a folder and all that is in it. An absent one is no error."""
     if is_local(path):
         shutil.rmtree(path, ignore_errors=True)
-    elif found := match(join(path, "**")):
-        FileSystems.delete([metadata.path for metadata in found])
+    else:
+        for metadata in match(join(path, "**")):
+            delete(metadata.path)
 
 
-def delete(path: str) -> None:
-    """Deletes a file. An absent one is no error."""
-    try:
-        FileSystems.delete([path])
-    except (FileNotFoundError, BeamIOError):
-        if exists(path):
-            raise
-
-
+@_retried
 def exists(path: str) -> bool:
     """Tells whether a file is there."""
-    return FileSystems.exists(path)
+    return os.path.exists(path) if is_local(path) else FileSystems.exists(path)
 
 
 def is_file(path: str) -> bool:
@@ -102,22 +208,26 @@ def is_file(path: str) -> bool:
     return os.path.isfile(path) if is_local(path) else exists(path)
 
 
+@_retried
 def metadata(path: str) -> FileMetadata:
     """Returns a file's size and modification time."""
     return FileSystems.get_filesystem(path).metadata(path)
 
 
+@_retried
 def match(pattern: str) -> list[FileMetadata]:
     """Lists the files that match a pattern (`*` within a folder, `**` at any depth), sorted by path."""
     return sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda metadata: metadata.path)
 
 
-def names(folder: str) -> Iterator[str]:
-    """Yields the names of the files directly in a folder; none where it does not exist."""
-    for metadata in match(join(folder, "*")):
-        yield posixpath.basename(metadata.path)
+def names(folder: str) -> list[str]:
+    """Lists the names of the files directly in a folder; none where it does not exist."""
+    if is_local(folder):
+        return sorted(entry.name for entry in os.scandir(folder)) if os.path.isdir(folder) else []
+    return [posixpath.basename(metadata.path) for metadata in match(join(folder, "*"))]
 
 
-def _make_folder_of(path: str) -> None:
+def make_folder_of(path: str) -> None:
+    """Makes the folder of a local path; stores have none."""
     if is_local(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

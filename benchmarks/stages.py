@@ -1,0 +1,79 @@
+"""What each stage of the pipeline costs on one core, and the speed that the cores of this machine could give at best.
+
+The bound is cores / (sum of the stages' core-seconds per image); `benchmarks/pipeline.py` compares a real run with it.
+"""
+
+import os
+import time
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from transforms import shard_writer
+from transforms.boxes import locate_batch
+from transforms.engine import Engine
+from transforms.read import Decoder
+from transforms.records import Shard, ShardBatch
+from transforms.schema import image_schema, image_table
+from transforms.shards import READERS, USUAL_FIELDS
+from transforms.thumbnails import render_batch
+
+BATCH = 32
+
+
+class StageCosts(NamedTuple):
+    """Milliseconds of one core per image."""
+
+    read: float
+    decode: float
+    predict: float
+    locate: float
+    render: float
+    write: float
+
+    def bound(self, cores: int) -> float:
+        """Returns images/s."""
+        return cores * 1000 / sum(self)
+
+
+def measure(engine: Engine, tar_path: str, folder: str, images: int = 320) -> StageCosts:
+    """Runs the stages one after the other, each alone; counts the processor time of the process."""
+    shard = Shard("bench", tar_path, "webdataset", "", os.path.getsize(tar_path))
+    samples, read = _timed(lambda: _first(READERS["webdataset"](shard, USUAL_FIELDS), images))
+    decoder = Decoder(engine.side_px, preview_px=224)
+    decoded, decode = _timed(lambda: [decoder(item) for item in enumerate(samples)])
+    starts = range(0, len(decoded), BATCH)
+    parts = [decoded[start : start + BATCH] for start in starts]
+    pixels = [np.stack([entry.pixels for entry in part]) for part in parts]
+    labels = np.full(BATCH, -1, np.int32)
+    engine._run(pixels[0], labels[: len(pixels[0])])
+    predicted, predict = _timed(lambda: [engine._run(part, labels[: len(part)]) for part in pixels])
+    batches = [
+        ShardBatch(shard, start, len(part), False, [entry.image for entry in part], predictions=predictions)
+        for start, part, predictions in zip(starts, parts, predicted, strict=True)
+    ]
+    located, locate = _timed(lambda: [locate_batch(batch, 0.2, "minmax", "largest", 0.01) for batch in batches])
+    rendered, render = _timed(lambda: [render_batch(batch, 80, True) for batch in located])
+    names = [f"class_{index}" for index in range(engine.num_classes)]
+    _, write = _timed(lambda: _write(rendered, names, os.path.join(folder, "bench.parquet")))
+    count = len(decoded)
+    return StageCosts(*(1000 * seconds / count for seconds in (read, decode, predict, locate, render, write)))
+
+
+def _first(samples, count: int) -> list:
+    return [sample for _, sample in zip(range(count), samples, strict=False)]
+
+
+def _timed(work):
+    started = time.process_time()
+    result = work()
+    return result, time.process_time() - started
+
+
+def _write(batches: list[ShardBatch], names: list[str], path: str) -> None:
+    schema: pa.Schema = image_schema({})
+    file = shard_writer.RowFile(path, schema, "zstd", 512)
+    for batch in batches:
+        file.write(image_table(batch, names, schema))
+    file.close()
