@@ -51,6 +51,10 @@ class Layout:
         """A file of one run that is not yet what it will be."""
         return store.join(self.temporary_folder, run_id, name)
 
+    def model(self, fingerprint: str) -> str:
+        """A copy of a model, for workers that can't read the original."""
+        return store.join(self.root, "_model", fingerprint)
+
     @property
     def plan(self) -> str:
         """The shards, a JSON object per line, in the order in which they were first seen."""
