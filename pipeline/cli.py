@@ -44,8 +44,8 @@ def console_main() -> None:
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    if code in (130, 143):
-        os._exit(code)  # worker threads of a stopped run must not keep the process
+    if code:
+        os._exit(code)  # threads of a run that failed or was stopped must not keep the process
     sys.exit(code)
 
 

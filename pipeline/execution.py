@@ -21,36 +21,67 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, treated as Ctrl-C is."""
 
 
-def run_to_end(pipeline: beam.Pipeline, on_poll: Callable[[], None]) -> None:
-    """Runs a pipeline, calling `on_poll` five times a second.
+class WorkerDiedError(RuntimeError):
+    """A worker process ended before its work did."""
 
-    Beam's in-process runner blocks to the end and gives no sign of life, hence the thread.
 
-    Raises:
-      KeyboardInterrupt: the user stopped the run; the workers of this process have stopped too.
-      Exception: what the pipeline failed with.
+class Execution:
+    """A pipeline that runs in a thread, since Beam's in-process runner blocks to the end and gives no sign of life.
+
+    Attributes:
+      job_id: of the job on a remote runner, once it is submitted.
     """
-    outcome: list[BaseException] = []
 
-    def work() -> None:
+    def __init__(self, pipeline: beam.Pipeline):
+        self._pipeline = pipeline
+        self._errors: list[BaseException] = []
+        self.job_id: str | None = None
+
+    def run_to_end(self, on_poll: Callable[[], None]) -> None:
+        """Runs the pipeline, calling `on_poll` five times a second.
+
+        Raises:
+          KeyboardInterrupt: the user stopped the run; workers in this process have stopped too, others were left alone.
+          WorkerDiedError: a worker process is gone; the in-process runner would wait for it forever.
+          Exception: what the pipeline failed with.
+        """
+        thread = threading.Thread(target=self._run, name="cambeam-pipeline", daemon=True)
+        with _sigterm_interrupts(), _quiet_workers(), self._watched_workers():
+            try:
+                thread.start()
+                while thread.is_alive() and not self._errors:
+                    thread.join(_POLL_SECONDS)
+                    on_poll()
+            except KeyboardInterrupt:
+                live.stop()
+                if self.job_id is None:
+                    thread.join(_STOP_SECONDS)
+                raise
+        if self._errors:
+            raise self._errors[0]
+
+    def _run(self) -> None:
         try:
-            pipeline.run().wait_until_finish()
+            result = self._pipeline.run()
+            job_id = getattr(result, "job_id", None) or getattr(result, "_job_id", None)
+            self.job_id = job_id() if callable(job_id) else job_id
+            result.wait_until_finish()
         except BaseException as error:  # raised again in the main thread
-            outcome.append(error)
+            self._errors.append(error)
 
-    thread = threading.Thread(target=work, name="cambeam-pipeline", daemon=True)
-    with _sigterm_interrupts(), _quiet_workers():
+    @contextmanager
+    def _watched_workers(self) -> Iterator[None]:
+        """Notices when a thread that waits for a worker process ends with an error."""
+
+        def notice(arguments) -> None:
+            if arguments.thread and arguments.thread.name == "run_worker":
+                self._errors.append(WorkerDiedError(f"a worker process died: {arguments.exc_value}"))
+
+        previous, threading.excepthook = threading.excepthook, notice
         try:
-            thread.start()
-            while thread.is_alive():
-                thread.join(_POLL_SECONDS)
-                on_poll()
-        except KeyboardInterrupt:
-            live.stop()
-            thread.join(_STOP_SECONDS)
-            raise
-    if outcome:
-        raise outcome[0]
+            yield
+        finally:
+            threading.excepthook = previous
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import rich.console
 
 from pipeline import __version__, beam_options, progress, settings
 from pipeline.config import Config
-from pipeline.execution import Terminated, root_cause, run_to_end
+from pipeline.execution import Execution, Terminated, root_cause
 from pipeline.graph import Job, label_images
 from pipeline.plan import Plan, make_plan, write_plan
 from transforms import model, store
@@ -71,11 +71,13 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     label_images(pipeline, job)
     in_process = beam_options.shares_process(options)
     source = progress.LiveSource(left) if in_process else progress.MarkerSource(layout, left)
-    started = time.monotonic()
+    execution, started = Execution(pipeline), time.monotonic()
     try:
         with progress.display(console) as display:
-            run_to_end(pipeline, lambda: display.show(source.state()))
+            execution.run_to_end(lambda: display.show(source.state()))
     except KeyboardInterrupt as interrupt:
+        if execution.job_id:
+            console.print(f"Left the job {execution.job_id} running; its runner's own tools can stop it.")
         console.print("Stopped. What is committed stays; run the same command again to go on from there.")
         return ExitCode.TERMINATED if isinstance(interrupt, Terminated) else ExitCode.INTERRUPTED
     except Exception as error:

@@ -197,7 +197,9 @@ def worker_killed(bench: Bench, _: int) -> str:
     options = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     process = bench.start("workers", *options)
     bench.wait_for_shards("workers", process)
-    found = subprocess.run(["pgrep", "-g", str(process.pid), "-f", "sdk_worker_main"], stdout=subprocess.PIPE, text=True)
+    found = subprocess.run(
+        ["pgrep", "-g", str(process.pid), "-f", "sdk_worker_main"], stdout=subprocess.PIPE, text=True
+    )
     os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
     _, message = process.communicate(timeout=TIMEOUT_SECONDS)
     check(process.returncode == 1, f"exit code {process.returncode}: {message}")
@@ -237,7 +239,9 @@ def main() -> int:
     parser.add_argument("--shards", type=int, help="default: as many as last for the kills")
     parser.add_argument("--only", choices=[scenario.__name__ for scenario in SCENARIOS])
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would pass on that it is ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job would pass on that it is ignored
     failed = 0
     for scenario in SCENARIOS:
         if arguments.only not in (None, scenario.__name__):
