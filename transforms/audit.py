@@ -54,15 +54,17 @@ class Totals:
         return values | {"precisions": sorted(self.precisions), "devices": sorted(self.devices)}
 
 
-def check_shard(shard_id: str, planned: int, done: list[ShardDone]) -> Totals:
-    """Returns one shard's totals, with what is wrong with it."""
+def check_shard(shard_id: str, planned: int, done: list[ShardDone], layout: Layout) -> Totals:
+    """Returns one shard's totals, with what is wrong with it: also where it was done, and is gone from the output."""
     if not planned:
         return Totals(problems=(f"{shard_id} was done but not planned",), num_problems=1)
     if not done:
         return Totals(problems=(f"{shard_id} was not done",), num_problems=1)
     shard = done[0]
     problems: tuple[str, ...] = ()
-    if shard.read != shard.written + shard.rejected:
+    if not store.exists(layout.marker(shard_id)):
+        problems = (f"{shard_id} was done, but is gone from {layout.root}: run the same command again",)
+    elif shard.read != shard.written + shard.rejected:
         problems = (f"{shard_id} has {shard.read} images, but {shard.written} rows and {shard.rejected} rejects",)
     return Totals(
         1,
@@ -99,6 +101,7 @@ class Audit(beam.PTransform):
 
     def expand(self, planned_and_done):
         planned, done = planned_and_done
+        layout = Layout(self.output)
         return (
             {
                 "planned": planned | "PlannedIds" >> beam.Map(lambda shard: (shard.shard_id, 1)),
@@ -106,9 +109,9 @@ class Audit(beam.PTransform):
             }
             | "Compare" >> beam.CoGroupByKey()
             | "CheckShard"
-            >> beam.MapTuple(lambda key, both: check_shard(key, len(list(both["planned"])), list(both["done"])))
+            >> beam.MapTuple(lambda key, both: check_shard(key, len(list(both["planned"])), list(both["done"]), layout))
             | "Sum" >> beam.CombineGlobally(_sum)
-            | "Finish" >> beam.Map(finish, Layout(self.output), self.run_id, self.max_rejected_fraction, self.about)
+            | "Finish" >> beam.Map(finish, layout, self.run_id, self.max_rejected_fraction, self.about)
         )
 
 
