@@ -200,7 +200,7 @@ def worker_killed(bench: Bench, _: int) -> str:
     found = subprocess.run(
         ["pgrep", "-g", str(process.pid), "-f", "sdk_worker_main"], stdout=subprocess.PIPE, text=True
     )
-    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+    os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)  # the first ones are the shells around them
     _, message = process.communicate(timeout=TIMEOUT_SECONDS)
     check(process.returncode == 1, f"exit code {process.returncode}: {message}")
     bench.check_complete(bench.finish("workers", *options))
