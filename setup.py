@@ -30,6 +30,7 @@ setup(
         "PyYAML>=6",
         "rich>=13.9",
         "google-crc32c>=1.6",
+        "protobuf>=5.29",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]"],

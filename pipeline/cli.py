@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from pipeline import __version__
+from transforms.credentials import redact
 
 _DESCRIPTION = "Labels every image of a collection with what a classifier sees and where it sees it."
 _RUN_EPILOG = "Options that cambeam does not know go to Beam unchanged, e.g. --runner=DataflowRunner --project=..."
@@ -28,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:  # the usage, config, plan and model errors, each one line
         if arguments.verbose:
             raise
-        console.print(f"cambeam: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"cambeam: {redact(str(error))}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
     except OSError as error:
         if arguments.verbose:
             raise
-        console.print(f"cambeam: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"cambeam: {redact(str(error))}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -83,8 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _RedactingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
 def _set_up_logging(verbose: bool) -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.ERROR)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else logging.ERROR)
     logging.getLogger("cambeam").setLevel(logging.DEBUG if verbose else logging.WARNING)
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

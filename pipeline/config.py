@@ -8,6 +8,8 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from transforms.credentials import has_credentials, redact
+
 
 class ConfigError(ValueError):
     """The configuration is not usable; the message is one line for the user."""
@@ -21,7 +23,7 @@ class InputConfig(_Section):
     """What to read."""
 
     pattern: list[str] = []  # files, globs or folders; local, gs:// or s3://
-    format: Literal["auto", "webdataset", "images"] = "auto"
+    format: Literal["auto", "webdataset", "tfrecord", "parquet", "images"] = "auto"
     image_field: str | None = None  # where a sample keeps its image; None: as usual in its format
     label_field: str | None = None
     id_field: str | None = None
@@ -138,9 +140,23 @@ def parse(values: dict[str, Any]) -> Config:
       ConfigError: the first thing wrong with them.
     """
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except pydantic.ValidationError as error:
         raise ConfigError(_explain(error.errors()[0])) from None
+    _refuse_credentials(config)
+    return config
+
+
+def _refuse_credentials(config: Config) -> None:
+    """Sees to it that nothing which a run writes down can hold credentials."""
+    for name, section in config:
+        for key, value in section:
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and has_credentials(text):
+                    raise ConfigError(
+                        f"{name}.{key}: {redact(text)} carries credentials, which would end up in the output; "
+                        "the store's client takes them from the environment, see docs/security.md"
+                    )
 
 
 def _read(path: str) -> dict[str, Any]:

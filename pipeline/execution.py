@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import apache_beam as beam
 
 from transforms import live
+from transforms.credentials import redact
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 30.0  # that workers in this process get to come to the end of their batches
@@ -114,4 +115,4 @@ def root_cause(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception)\b.*: ", line)]
     text = lines[-1] if lines else f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ['']}"
     text = re.sub(r"\s*\[while running .*", "", text)
-    return re.sub(r"^(?:\w+\.)*(\w+: )", r"\1", text)
+    return redact(re.sub(r"^(?:\w+\.)*(\w+: )", r"\1", text))

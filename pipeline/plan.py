@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, replace
 from typing import NamedTuple
 
@@ -14,12 +14,13 @@ from apache_beam.io.filesystem import BeamIOError, FileMetadata
 
 from pipeline.config import InputConfig
 from transforms import store
+from transforms.image_files import LABEL_SUFFIXES, with_labels
 from transforms.layout import Layout
 from transforms.records import Shard
-from transforms.shards import IMAGE_EXTENSIONS
+from transforms.shards import HEAD_BYTES, format_of_content, format_of_name
+from transforms.threads import thread_pool
 
 _GLOB = re.compile(r"[*?\[]")
-_SHARD_SUFFIXES = {"webdataset": (".tar", ".tar.gz", ".tgz")}
 
 
 class PlanError(ValueError):
@@ -55,28 +56,49 @@ def make_plan(config: InputConfig, layout: Layout) -> Plan:
     Raises:
       PlanError: nothing matches, or nothing that matches is a shard or an image.
     """
-    files = {file.path: file for file in _list_input(config)}
+    old_shards = list(read_plan(layout.plan))
+    files = {file.path: file for file in _list_input(config, {shard.uri: shard.format for shard in old_shards})}
     usable = {path: file for path, file in files.items() if file.format}
     if not usable:
         raise PlanError(
             f"no shard or image among the {len(files)} files of {', '.join(config.pattern)}; "
             "if their names don't tell, set input.format"
         )
+    others = files.keys() - usable.keys()
     known, elsewhere, changed, planned = [], [], [], set()
-    for shard in read_plan(layout.plan):
-        paths = [store.join(shard.uri, member) for member in shard.members] or [shard.uri]
-        present = [usable[path].metadata for path in paths if path in usable]
-        if not present:
-            elsewhere.append(shard)
+    for old_shard in old_shards:
+        if not any(path in usable for path in _paths(old_shard)):
+            elsewhere.append(old_shard)
             continue
-        planned.update(paths)
-        if _version(present) != shard.version:
+        shard = _measure(_add_labels(old_shard, others, config.label_field), files)
+        planned.update(_paths(shard))
+        if shard.version != old_shard.version:
             changed.append(shard.shard_id)
-        known.append(replace(shard, version=_version(present), num_bytes=sum(m.size_in_bytes for m in present)))
+        known.append(shard)
     new = [file for path, file in usable.items() if path not in planned]
     numbers = _count_groups([*known, *elsewhere])
-    shards = [*known, *_shard_files(new), *_image_groups(new, config.images_per_shard, numbers)]
-    return Plan(shards, elsewhere, changed, len(files) - len(usable))
+    new_shards = [*_shard_files(new), *_image_groups(new, config.images_per_shard, numbers)]
+    shards = [*known, *(_measure(_add_labels(shard, others, config.label_field), files) for shard in new_shards)]
+    labels = others.intersection(path for shard in shards for path in _paths(shard))
+    return Plan(shards, elsewhere, changed, len(others) - len(labels))
+
+
+def _paths(shard: Shard) -> list[str]:
+    """Returns the files that a shard is read from."""
+    return [store.join(shard.uri, member) for member in shard.members] or [shard.uri]
+
+
+def _add_labels(shard: Shard, others: Set[str], label_field: str | None) -> Shard:
+    """Returns a group of image files with the label files that lie beside them now; other shards as they are."""
+    images = [store.join(shard.uri, member) for member in shard.members if not member.endswith(LABEL_SUFFIXES)]
+    members = with_labels(images, others, label_field)
+    return replace(shard, members=tuple(posixpath.relpath(path, shard.uri) for path in members))
+
+
+def _measure(shard: Shard, files: Mapping[str, "_InputFile"]) -> Shard:
+    """Returns a shard with the version and the size of those of its files that are there."""
+    present = [files[path].metadata for path in _paths(shard) if path in files]
+    return replace(shard, version=_version(present), num_bytes=sum(found.size_in_bytes for found in present))
 
 
 def read_plan(path: str) -> Iterator[Shard]:
@@ -90,21 +112,22 @@ def read_plan(path: str) -> Iterator[Shard]:
 def write_plan(path: str, shards: Iterable[Shard], temporary_path: str) -> None:
     """Writes a plan file, one JSON object per shard and line."""
     lines = (json.dumps(asdict(shard), ensure_ascii=False) + "\n" for shard in shards)
-    store.write_bytes(path, "".join(lines).encode(), temporary_path)
+    store.write_bytes(path, "".join(lines).encode(errors="backslashreplace"), temporary_path)
 
 
-def _list_input(config: InputConfig) -> Iterator[_InputFile]:
+def _list_input(config: InputConfig, known: Mapping[str, str]) -> Iterator[_InputFile]:
     """Yields the files of all patterns; a file that several match belongs to the first."""
     for pattern in config.pattern:
         pattern = os.path.abspath(pattern) if store.is_local(pattern) else pattern.rstrip("/")
         try:
             root, found = _match(pattern)
+            formats = _formats([metadata.path for metadata in found], config.format, known)
         except (OSError, BeamIOError) as error:
             raise PlanError(f"can't list the input {pattern!r}: {error}") from error
         if not found:
             raise PlanError(f"no file matches the input {pattern!r}")
-        for metadata in found:
-            yield _InputFile(metadata.path, root, _format_of(metadata.path, config.format), metadata)
+        for metadata, format in zip(found, formats, strict=True):
+            yield _InputFile(metadata.path, root, format or None, metadata)
 
 
 def _match(pattern: str) -> tuple[str, list[FileMetadata]]:
@@ -117,13 +140,26 @@ def _match(pattern: str) -> tuple[str, list[FileMetadata]]:
     return pattern, store.match(store.join(pattern, "**"))
 
 
-def _format_of(path: str, wanted: str) -> str | None:
-    name = posixpath.basename(path).lower()
-    if wanted == "images" or name.rpartition(".")[2] in IMAGE_EXTENSIONS:
-        return "images" if wanted in ("auto", "images") else None
-    if wanted != "auto":
-        return wanted
-    return next((format for format, suffixes in _SHARD_SUFFIXES.items() if name.endswith(suffixes)), None)
+def _formats(paths: list[str], wanted: str, known: Mapping[str, str]) -> list[str]:
+    """Returns the format of every file: by name, or by content where the name tells none; "" for what is no input.
+
+    Args:
+      wanted: the format asked for, or "auto".
+      known: formats by path, from an earlier run, so that nothing is opened for them again.
+    """
+
+    def format_of(path: str) -> str:
+        named = format_of_name(path)
+        if wanted == "auto":
+            return named if named is not None else known.get(path) or _format_inside(path)
+        return "" if named == "" or (named == "images" and wanted != "images") else wanted
+
+    return list(thread_pool("read").map(format_of, paths))
+
+
+def _format_inside(path: str) -> str:
+    with store.open_read(path) as file:
+        return format_of_content(file.read(HEAD_BYTES))
 
 
 def _shard_files(files: list[_InputFile]) -> Iterator[Shard]:
@@ -131,7 +167,7 @@ def _shard_files(files: list[_InputFile]) -> Iterator[Shard]:
         if file.format and file.format != "images":
             name = posixpath.basename(file.path).partition(".")[0]
             shard_id = _shard_id(name, file.path)
-            yield Shard(shard_id, file.path, file.format, _version([file.metadata]), file.metadata.size_in_bytes)
+            yield Shard(shard_id, file.path, file.format, version="", num_bytes=0)
 
 
 def _image_groups(files: list[_InputFile], images_per_shard: int, numbers: dict[str, int]) -> Iterator[Shard]:
@@ -140,13 +176,12 @@ def _image_groups(files: list[_InputFile], images_per_shard: int, numbers: dict[
     for root, members in itertools.groupby(images, key=lambda file: file.root):
         while group := list(itertools.islice(members, images_per_shard)):
             number = numbers[root] = numbers.get(root, -1) + 1
-            found = [file.metadata for file in group]
             yield Shard(
                 shard_id=_shard_id(f"{posixpath.basename(root)}-{number:05d}", f"{root}#{number}"),
                 uri=root,
                 format="images",
-                version=_version(found),
-                num_bytes=sum(metadata.size_in_bytes for metadata in found),
+                version="",
+                num_bytes=0,
                 members=tuple(posixpath.relpath(file.path, root) for file in group),
             )
 

@@ -9,9 +9,13 @@ import numpy as np
 import PIL.Image
 
 from transforms.records import ErrorType
+from transforms.threads import Budget
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF")
-MAX_PIXELS = 120_000_000  # of the original; bounds the memory of one decoder to about 0.5 GB
+MAX_PIXELS = 120_000_000  # of the original
+_MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of a JPEG, each scan counted: a few bytes can ask for one more scan of them all
+_SCAN_MARKER = b"\xff\xda"
+_pixels = Budget(MAX_PIXELS)  # in decoders at once; a pixel takes up to 16 bytes, so 2 GB in this process
 CENTER_CROP_FRAC = 224 / 256  # of the shorter side, as in the usual evaluation of ImageNet classifiers
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -24,6 +28,7 @@ _UPRIGHT = {
     8: PIL.Image.Transpose.ROTATE_90,
 }
 
+warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata is no reason to warn about every image
 PIL.Image.MAX_IMAGE_PIXELS = None  # our own limit gives a reject row instead of a warning
 
 View = tuple[int, int, int, int]
@@ -86,22 +91,17 @@ def decode(encoded: bytes, side_px: int, resize: str = "squash", preview_px: int
 def _open_upright(encoded: bytes, needed_px: int) -> tuple[np.ndarray, int, int]:
     """Returns an upright RGB array, perhaps reduced but not below twice the needed size, and the original's size."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata is no reason to warn a user about every image
-            image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(
-                    ErrorType.TOO_MANY_PIXELS, f"{width}x{height} pixels, at most {MAX_PIXELS} are decoded"
-                )
-            orientation = _orientation(image)
-            image.draft(
-                None, (2 * needed_px, 2 * needed_px)
-            )  # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
-            image.load()
-            rgb = _to_rgb(image)
-            if orientation in _UPRIGHT:
-                rgb = rgb.transpose(_UPRIGHT[orientation])
+        image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
+        width, height = image.size
+        _check_cost(width, height, encoded.count(_SCAN_MARKER) if image.format in ("JPEG", "MPO") else 1)
+        # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
+        image.draft(None, (2 * needed_px, 2 * needed_px))
+        num_pixels = image.width * image.height
+        _pixels.take(num_pixels)
+        try:
+            orientation, rgb = _upright(image)
+        finally:
+            _pixels.give(num_pixels)
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
@@ -113,12 +113,30 @@ def _open_upright(encoded: bytes, needed_px: int) -> tuple[np.ndarray, int, int]
     return (np.asarray(rgb), *((height, width) if orientation >= 5 else (width, height)))
 
 
+def _check_cost(width: int, height: int, scans: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(ErrorType.TOO_MANY_PIXELS, f"{width}x{height} pixels, at most {MAX_PIXELS} are decoded")
+    if scans * width * height > _MAX_SCANNED_PIXELS:
+        raise ImageError(
+            ErrorType.TOO_MANY_PIXELS,
+            f"{scans} scans of {width}x{height} pixels, at most {_MAX_SCANNED_PIXELS} are decoded",
+        )
+
+
+def _upright(image: PIL.Image.Image) -> tuple[int, PIL.Image.Image]:
+    """Decodes; returns the orientation that the image had, and its upright RGB version."""
+    orientation = _orientation(image)
+    image.load()
+    rgb = _to_rgb(image)
+    return orientation, rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
 def _orientation(image: PIL.Image.Image) -> int:
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        return orientation if orientation in _UPRIGHT else 1
     except Exception:  # broken EXIF does not make a broken picture
         return 1
-    return orientation if orientation in _UPRIGHT else 1
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

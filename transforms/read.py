@@ -14,12 +14,16 @@ from apache_beam.metrics import Metrics
 
 from transforms import images, live
 from transforms.commit import committed
+from transforms.credentials import redact
 from transforms.layout import Layout
 from transforms.records import Image, Reject, Sample, Shard, ShardBatch, Stage
-from transforms.shards import READERS, USUAL_FIELDS, BadSample, Fields
-from transforms.threads import map_ahead, thread_pool
+from transforms.samples import USUAL_FIELDS, BadSample, Counts, Fields
+from transforms.shards import READERS
+from transforms.threads import Budget, map_ahead, thread_pool
 
 _BATCHES_AHEAD = 2  # decoded before they are asked for, so that the decoders work while the model does
+_WAITING_BYTES = 64 * 1024 * 1024  # of encoded images that wait for a decoder
+_MAX_TEXT = 4096  # characters of an id, a URI or a message
 _images_decoded = Metrics.counter("cambeam", "images_decoded")
 
 
@@ -34,18 +38,19 @@ class Decoder:
     def __call__(self, indexed: tuple[int, Sample | BadSample]) -> "Decoded":
         """Returns the decoded image at (index_in_shard, sample), or the reject it becomes."""
         index, sample = indexed
+        image_id, uri = as_text(sample.image_id), as_text(sample.uri)
         started = time.thread_time()
         if isinstance(sample, BadSample):
-            reject = Reject(sample.image_id, sample.uri, index, Stage.READ, sample.error_type, sample.message)
+            reject = Reject(image_id, uri, index, Stage.READ, sample.error_type, as_text(sample.message))
             return Decoded(None, None, reject, 0.0, 0)
         try:
             decoded = images.decode(sample.encoded, self.side_px, self.resize, self.preview_px)
         except images.ImageError as error:
-            reject = Reject(sample.image_id, sample.uri, index, Stage.DECODE, error.error_type, str(error))
+            reject = Reject(image_id, uri, index, Stage.DECODE, error.error_type, as_text(str(error)))
             return Decoded(None, None, reject, time.thread_time() - started, len(sample.encoded))
         image = Image(
-            image_id=sample.image_id,
-            uri=sample.uri,
+            image_id=image_id,
+            uri=uri,
             index_in_shard=index,
             label=sample.label,
             width=decoded.width,
@@ -74,9 +79,20 @@ def read_batches(
 
     Images and rejects count alike towards a batch. A shard without samples gives one empty last batch.
     """
-    decoded: Generator[Decoded] = map_ahead(
-        decoder, enumerate(samples), _BATCHES_AHEAD * batch_size, thread_pool("decode")
-    )
+    waiting = Budget(_WAITING_BYTES)
+
+    def draw() -> Iterator[tuple[int, Sample | BadSample]]:
+        for index, sample in enumerate(samples):
+            waiting.take(_num_bytes(sample))
+            yield index, sample
+
+    def decode(indexed: tuple[int, Sample | BadSample]) -> Decoded:
+        try:
+            return decoder(indexed)
+        finally:
+            waiting.give(_num_bytes(indexed[1]))
+
+    decoded: Generator[Decoded] = map_ahead(decode, draw(), _BATCHES_AHEAD * batch_size, thread_pool("decode"))
     with contextlib.closing(decoded):
         first_index, following = 0, next(decoded, None)
         while True:
@@ -86,6 +102,15 @@ def read_batches(
             if following is None:
                 return
             first_index += len(entries)
+
+
+def as_text(text: str) -> str:
+    """Returns what a stranger wrote as it may stand in a row: valid Unicode, not endless, without credentials."""
+    return redact(text[:_MAX_TEXT].encode(errors="backslashreplace").decode())
+
+
+def _num_bytes(sample: Sample | BadSample) -> int:
+    return len(sample.encoded) if isinstance(sample, Sample) else 0
 
 
 def _batch(shard: Shard, first_index: int, entries: list[Decoded], is_last: bool) -> ShardBatch:
@@ -141,10 +166,13 @@ class _ReadBatches(beam.DoFn):
         if done:
             yield ShardBatch(shard, 0, read=0, is_last=True, done=done)
             return
-        samples = READERS[shard.format](shard, self._fields)
+        counts = Counts()
+        samples = READERS[shard.format](shard, self._fields, counts)
         for batch in read_batches(shard, samples, self._decoder, self._batch_size):
             live.raise_if_stopped()
             _images_decoded.inc(len(batch.images))
             for reject in batch.rejects:
                 Metrics.counter("cambeam", f"images_rejected_{reject.error_type}").inc()
             yield batch
+        for name, count in counts.items():  # only now: the reader works in a thread that Beam does not know
+            Metrics.counter("cambeam", name).inc(count)

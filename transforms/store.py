@@ -148,7 +148,9 @@ def read_json(path: str):
 
 def write_json(path: str, value, temporary_path: str) -> None:
     """Writes a JSON file that is either whole or absent."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(), temporary_path)
+    write_bytes(
+        path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace"), temporary_path
+    )
 
 
 def write_bytes(path: str, content: bytes, temporary_path: str) -> None:

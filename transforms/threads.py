@@ -23,6 +23,26 @@ def thread_pool(kind: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_cores(), thread_name_prefix=f"cambeam-{kind}")
 
 
+class Budget:
+    """Bounds what is held at once, in any unit: those who would go beyond it wait. What is larger is held alone."""
+
+    def __init__(self, limit: int):
+        self._limit, self._held = limit, 0
+        self._changed = threading.Condition()
+
+    def take(self, amount: int) -> None:
+        """Waits until there is room, and takes it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + amount <= self._limit)
+            self._held += amount
+
+    def give(self, amount: int) -> None:
+        """Gives back what was taken."""
+        with self._changed:
+            self._held -= amount
+            self._changed.notify_all()
+
+
 def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], ahead: int, pool: ThreadPoolExecutor
 ) -> Generator[Result]:

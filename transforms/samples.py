@@ -1,0 +1,96 @@
+"""What a reader yields: samples and bad samples; and what all readers share: where fields are, labels, limits."""
+
+import collections
+import gzip
+import zlib
+from collections.abc import Container, Iterator
+from typing import IO, NamedTuple
+
+from apache_beam.io.filesystem import BeamIOError
+
+from transforms.records import ErrorType, Sample
+
+MAX_ENCODED_BYTES = 256 * 1024 * 1024  # a larger member is no photograph, and is not read into memory
+IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "avif"})
+USUAL_IMAGE = ("image/encoded", "image", "jpg", "jpeg", "png", "webp")  # the first that is there, and so on
+USUAL_LABEL = ("image/class/label", "label", "cls")
+USUAL_ID = ("image/filename", "image_id", "file_name", "__key__", "key", "id")
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_LABEL = 2**31 - 1
+
+
+class Fields(NamedTuple):
+    """Where a sample keeps what; None takes what is usual in its format."""
+
+    image: str | None = None
+    label: str | None = None
+    id: str | None = None
+
+
+USUAL_FIELDS = Fields()
+
+
+class BadSample(NamedTuple):
+    """A sample that can't be handed on. It has its place in the shard all the same, and becomes a reject."""
+
+    image_id: str
+    uri: str
+    error_type: ErrorType
+    message: str
+
+
+Samples = Iterator[Sample | BadSample]
+Counts = collections.Counter[str]  # of what a reader passes over, by name
+
+
+class LabelError(ValueError):
+    """A label that is not a class index."""
+
+
+def class_index(value: object) -> int | None:
+    """Returns a label as a class index; None and -1, the usual mark of an unlabelled image, give None.
+
+    Raises:
+      LabelError: the value is not a whole number from -1 to 2**31 - 1.
+    """
+    if value is None:
+        return None
+    try:
+        index = int(value)  # type: ignore[call-overload]
+        whole = -1 <= index <= _MAX_LABEL and float(value) == index  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise LabelError(f"{str(value)[:100]!r} is not a class index")
+    return None if index == -1 else index
+
+
+def first_present(names: tuple[str, ...], present: Container[str]) -> str | None:
+    """Returns the first name that is there."""
+    return next((name for name in names if name in present), None)
+
+
+def too_large(image_id: str, uri: str) -> BadSample:
+    """Returns what stands in for an image of more than MAX_ENCODED_BYTES."""
+    return BadSample(image_id, uri, ErrorType.TOO_MANY_BYTES, f"more than {MAX_ENCODED_BYTES} bytes")
+
+
+def unpacked(file: IO[bytes]) -> IO[bytes]:
+    """Returns a file's content as a stream, unpacked where it is GZIP. The file must be at its beginning."""
+    is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if is_gzip else file  # type: ignore[return-value]
+
+
+DAMAGES = (EOFError, ValueError, OSError, RecursionError, zlib.error)  # what the reading of damaged bytes may raise
+
+
+def damaged(uri: str, error: Exception) -> BadSample:
+    """Returns what stands in for the rest of a shard whose bytes are damaged.
+
+    Raises:
+      Exception: the error itself, where it is not the bytes' but the store's.
+    """
+    if isinstance(error, BeamIOError) or (isinstance(error, OSError) and error.errno is not None):
+        raise error
+    return BadSample("", uri, ErrorType.DAMAGED_SHARD, f"{type(error).__name__}: {error}")
