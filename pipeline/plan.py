@@ -154,7 +154,22 @@ def _formats(paths: list[str], wanted: str, known: Mapping[str, str]) -> list[st
             return named if named is not None else known.get(path) or _format_inside(path)
         return "" if named == "" or (named == "images" and wanted != "images") else wanted
 
-    return list(thread_pool("read").map(format_of, paths))
+    formats = list(thread_pool("read").map(format_of, paths))
+    if wanted != "auto":
+        return formats
+    about = _described(path for path, format in zip(paths, formats, strict=True) if format not in ("", "parquet"))
+    return [
+        "" if format == "parquet" and posixpath.splitext(path)[0] in about else format
+        for path, format in zip(paths, formats, strict=True)
+    ]
+
+
+def _described(paths: Iterable[str]) -> set[str]:
+    """Returns the names, without ending, of Parquet files that would describe these shards and images, not hold any.
+
+    img2dataset writes one beside every tar file, and beside every folder of image files, of the same name.
+    """
+    return {name for path in paths for name in (posixpath.splitext(path)[0], posixpath.dirname(path))}
 
 
 def _format_inside(path: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Set
 
 from transforms import samples, store
 from transforms.records import ErrorType, Sample, Shard
-from transforms.samples import MAX_ENCODED_BYTES, USUAL_FIELDS, BadSample, Counts, Fields, Samples
+from transforms.samples import USUAL_FIELDS, BadSample, Counts, Fields, Samples
 from transforms.threads import map_ahead, thread_pool
 from transforms.webdataset import label_of
 
@@ -51,7 +51,7 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts
 
     ahead = map_ahead(read, images, _FILES_AHEAD, thread_pool("read"))
     for member, sample in zip(images, ahead, strict=True):
-        sample = sample or read(member, MAX_ENCODED_BYTES)
+        sample = sample or read(member, samples.MAX_ENCODED_BYTES)
         yield sample or samples.too_large(_stem(member), store.join(shard.uri, member))
 
 

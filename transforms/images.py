@@ -125,8 +125,8 @@ def _check_cost(width: int, height: int, scans: int) -> None:
 
 def _upright(image: PIL.Image.Image) -> tuple[int, PIL.Image.Image]:
     """Decodes; returns the orientation that the image had, and its upright RGB version."""
+    image.load()  # before the EXIF is looked at: for a PNG that would load too, and hide what is wrong with it
     orientation = _orientation(image)
-    image.load()
     rgb = _to_rgb(image)
     return orientation, rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 from transforms import samples, store
 from transforms.records import ErrorType, Sample, Shard
 from transforms.samples import (
-    MAX_ENCODED_BYTES,
     USUAL_FIELDS,
     USUAL_ID,
     USUAL_IMAGE,
@@ -95,7 +94,7 @@ def _sample(uri: str, number: str, values: dict[str, Any], columns: _Columns, sc
         return BadSample(image_id, uri, ErrorType.NO_IMAGE, f"no column of images: the columns are {known}")
     if encoded is None:
         return BadSample(image_id, uri, ErrorType.NO_IMAGE, f"no bytes in {columns.image!r}")
-    if len(encoded) > MAX_ENCODED_BYTES:
+    if len(encoded) > samples.MAX_ENCODED_BYTES:
         return samples.too_large(image_id, uri)
     try:
         return Sample(image_id, uri, encoded, samples.class_index(values[columns.label] if columns.label else None))

@@ -1,10 +1,11 @@
 """What a reader yields: samples and bad samples; and what all readers share: where fields are, labels, limits."""
 
+import bz2
 import collections
 import gzip
 import zlib
-from collections.abc import Container, Iterator
-from typing import IO, NamedTuple
+from collections.abc import Callable, Container, Iterator
+from typing import IO, Any, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError
 
@@ -15,7 +16,10 @@ IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "avif"
 USUAL_IMAGE = ("image/encoded", "image", "jpg", "jpeg", "png", "webp")  # the first that is there, and so on
 USUAL_LABEL = ("image/class/label", "label", "cls")
 USUAL_ID = ("image/filename", "image_id", "file_name", "__key__", "key", "id")
-_GZIP_MAGIC = b"\x1f\x8b"
+_UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZ": bz2.open,
+}  # not xz, which takes what memory a file asks for
 _MAX_LABEL = 2**31 - 1
 
 
@@ -76,10 +80,10 @@ def too_large(image_id: str, uri: str) -> BadSample:
 
 
 def unpacked(file: IO[bytes]) -> IO[bytes]:
-    """Returns a file's content as a stream, unpacked where it is GZIP. The file must be at its beginning."""
-    is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    """Returns a file's content as a stream, unpacked where it is gzip or bzip2. The file must be at its beginning."""
+    unpacker = _UNPACKERS.get(file.read(2))
     file.seek(0)
-    return gzip.GzipFile(fileobj=file) if is_gzip else file  # type: ignore[return-value]
+    return unpacker(file) if unpacker else file
 
 
 DAMAGES = (EOFError, ValueError, OSError, RecursionError, zlib.error)  # what the reading of damaged bytes may raise

@@ -7,13 +7,12 @@ from typing import Protocol
 from transforms.image_files import read_image_files
 from transforms.parquet_shards import read_parquet
 from transforms.records import Shard
-from transforms.samples import IMAGE_EXTENSIONS, MAX_ENCODED_BYTES, USUAL_FIELDS, BadSample, Counts, Fields, Samples
+from transforms.samples import IMAGE_EXTENSIONS, USUAL_FIELDS, BadSample, Counts, Fields, Samples
 from transforms.tfrecord import read_tfrecord, starts_record
 from transforms.webdataset import read_webdataset
 
 __all__ = [
     "IMAGE_EXTENSIONS",
-    "MAX_ENCODED_BYTES",
     "READERS",
     "USUAL_FIELDS",
     "BadSample",

@@ -13,7 +13,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from transforms import samples, store
 from transforms.records import ErrorType, Sample, Shard
 from transforms.samples import (
-    MAX_ENCODED_BYTES,
     USUAL_FIELDS,
     USUAL_ID,
     USUAL_IMAGE,
@@ -107,7 +106,7 @@ def _unpacked(file: IO[bytes]) -> IO[bytes]:
 
 def _read_data(file: IO[bytes], length: int) -> tuple[bytes | None, int]:
     """Reads data of this length and returns it, or None if it is too large to be kept, with its CRC-32C."""
-    if length <= MAX_ENCODED_BYTES:
+    if length <= samples.MAX_ENCODED_BYTES:
         data = file.read(length)
         return data, google_crc32c.value(data)
     crc = 0

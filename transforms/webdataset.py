@@ -21,6 +21,7 @@ _EXTENDED_HEADERS = (
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
 )
+_DAMAGES = (tarfile.TarError, *samples.DAMAGES)
 
 Members = dict[str, bytes | None]  # content by extension; None where it is too large
 
@@ -43,7 +44,7 @@ def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts 
             ) as tar:
                 for key, members in _group_members(tar, fields, counts):
                     yield from _samples(shard.uri, key, members, fields)
-        except (tarfile.TarError, *samples.DAMAGES) as error:
+        except _DAMAGES as error:
             yield samples.damaged(shard.uri, error)
 
 
@@ -71,24 +72,29 @@ def _group_members(tar: tarfile.TarFile, fields: Fields, counts: Counts) -> Iter
     current: str | None = None
     members: Members = {}
     room = samples.MAX_ENCODED_BYTES
-    for member in tar:
-        tar.members = []  # type: ignore[attr-defined]  # tarfile would remember every member of the archive
-        name = _MEMBER_NAME.fullmatch(member.name)
-        if not member.isfile() or name is None:
-            counts["members_ignored"] += member.isfile()
-            continue
-        key, extension = name.groups()
-        if key != current or extension in members:
-            if current is not None:
-                yield current, members
-            current, members, room = key, {}, samples.MAX_ENCODED_BYTES
-        if not is_wanted(extension):
-            counts["members_ignored"] += 1
-            members.setdefault(extension, b"")
-            continue
-        content = tar.extractfile(member)
-        members[extension] = content.read() if content and member.size <= room else None
-        room -= len(members[extension] or b"")
+    try:
+        for member in tar:
+            tar.members = []  # type: ignore[attr-defined]  # tarfile would remember every member of the archive
+            name = _MEMBER_NAME.fullmatch(member.name)
+            if not member.isfile() or name is None:
+                counts["members_ignored"] += member.isfile()
+                continue
+            key, extension = name.groups()
+            if key != current or extension in members:
+                if current is not None:
+                    yield current, members
+                current, members, room = key, {}, samples.MAX_ENCODED_BYTES
+            if is_wanted(extension):
+                content = tar.extractfile(member)
+                members[extension] = content.read() if content and member.size <= room else None
+                room -= len(members[extension] or b"")
+            else:
+                members[extension] = b""
+                counts["members_ignored"] += 1
+    except _DAMAGES:
+        if members:  # the last sample before the damaged place
+            yield current or "", members
+        raise
     if current is not None:
         yield current, members
 
