@@ -11,11 +11,11 @@ import pytest
 from pipeline.cli import main
 from tests.shard_writers import photos, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
 from transforms.records import ErrorType
-from transforms.samples import Counts, Fields
+from transforms.samples import USUAL_FIELDS, Counts, Fields
 from transforms.shards import READERS
 
 
-def read(path, format, fields=Fields(), members=(), counts=None):
+def read(path, format, fields=USUAL_FIELDS, members=(), counts=None):
     return list(READERS[format](shard_of(path, format, members), fields, counts))
 
 
