@@ -1,14 +1,17 @@
 import gzip
+import itertools
 
 import numpy as np
 import PIL.Image
 import pytest
+from apache_beam.io.filesystems import FileSystems
 
 from pipeline.config import InputConfig
 from pipeline.plan import PlanError, make_plan, write_plan
-from tests.shard_writers import photos, write_files, write_parquet, write_tfrecord, write_webdataset
+from tests.shard_writers import photos, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
+from transforms import store
 from transforms.layout import Layout
-from transforms.shards import HEAD_BYTES, format_of_content, format_of_name
+from transforms.shards import HEAD_BYTES, READERS, format_of_content, format_of_name
 
 
 def plan_of(*patterns, output="/nowhere", **settings):
@@ -109,3 +112,29 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("transforms.store.open_read", refuse)
     with pytest.raises(PlanError, match="Permission denied"):
         plan_of(tmp_path)
+
+
+@pytest.mark.parametrize("format", ["webdataset", "tfrecord", "parquet"])
+def test_every_reader_reads_from_a_store_whose_connections_break(tmp_path, monkeypatch, format):
+    """Every third read fails. The file lies here, but is opened as a store's is."""
+    write = {"webdataset": write_webdataset, "tfrecord": write_tfrecord, "parquet": write_parquet}[format]
+    write(tmp_path / "a", photos(20))
+    opened, reads = FileSystems.open, itertools.count(1)
+
+    class Flaky:
+        def __init__(self, path, **options):
+            file = opened(path, **options)
+            self.tell, self.seek, self.close, self._read = file.tell, file.seek, file.close, file.read
+
+        def read(self, size):
+            if next(reads) % 3 == 0:
+                raise ConnectionResetError(104, "Connection reset by peer")
+            return self._read(size)
+
+    monkeypatch.setattr(FileSystems, "open", Flaky)
+    monkeypatch.setattr(store, "is_local", lambda path: False)
+    monkeypatch.setattr(store, "_BUFFER_BYTES", 1000)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    samples = list(READERS[format](shard_of(tmp_path / "a", format)))
+    assert [sample.encoded for sample in samples] == [photo.encoded for photo in photos(20)]
+    assert next(reads) > 4  # so that the third has failed

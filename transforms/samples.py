@@ -3,6 +3,7 @@
 import bz2
 import collections
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Container, Iterator
 from typing import IO, Any, NamedTuple
@@ -79,10 +80,9 @@ def too_large(image_id: str, uri: str) -> BadSample:
     return BadSample(image_id, uri, ErrorType.TOO_MANY_BYTES, f"more than {MAX_ENCODED_BYTES} bytes")
 
 
-def unpacked(file: IO[bytes]) -> IO[bytes]:
+def unpacked(file: io.BufferedReader) -> IO[bytes]:
     """Returns a file's content as a stream, unpacked where it is gzip or bzip2. The file must be at its beginning."""
-    unpacker = _UNPACKERS.get(file.read(2))
-    file.seek(0)
+    unpacker = _UNPACKERS.get(file.peek(2)[:2])
     return unpacker(file) if unpacker else file
 
 

@@ -3,6 +3,7 @@
 On a store, a request that fails for a reason that may pass is made again, with growing pauses.
 """
 
+import contextlib
 import functools
 import io
 import json
@@ -69,7 +70,7 @@ def _retried(function: Function) -> Function:
     return wrapper  # type: ignore[return-value] # the same signature
 
 
-def open_read(path: str) -> IO[bytes]:
+def open_read(path: str) -> io.BufferedReader:
     """Opens a file for reading its bytes as they lie there; on a store, a broken connection is taken up again."""
     if is_local(path):
         return open(path, "rb")
@@ -77,7 +78,7 @@ def open_read(path: str) -> IO[bytes]:
 
 
 class _ResumingReader(io.RawIOBase):
-    """Reads a file of a store from its begin, opening it again at the place where reading failed."""
+    """Reads a file of a store, opening it again at the place where reading failed."""
 
     def __init__(self, path: str):
         self._path, self._position = path, 0
@@ -85,6 +86,17 @@ class _ResumingReader(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
+        self._position = offset + (metadata(self._path).size_in_bytes if whence == io.SEEK_END else begin[whence])
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
 
     def readinto(self, buffer) -> int:
         data = _read_on(self._path, self, len(buffer))
@@ -97,16 +109,22 @@ class _ResumingReader(io.RawIOBase):
         try:
             if self._file is None:
                 self._file = FileSystems.open(self._path, compression_type=_RAW)
+            if self._file.tell() != self._position:
                 self._file.seek(self._position)
             return self._file.read(count)
         except Exception:
-            self._file = None
+            with contextlib.suppress(Exception):  # of a broken connection; the error that matters is raised
+                self._close_file()
             raise
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._close_file()
         super().close()
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 @_retried

@@ -3,6 +3,7 @@
 A record is its length (8 bytes, little-endian), the length's masked CRC-32C (4), the data, and its masked CRC-32C (4).
 """
 
+import io
 import struct
 from collections.abc import Iterator
 from typing import IO
@@ -98,10 +99,10 @@ def read_records(file: IO[bytes]) -> Iterator[bytes | None]:
         offset += _HEADER.size + length + _CHECKSUM.size
 
 
-def _unpacked(file: IO[bytes]) -> IO[bytes]:
-    head = file.read(_HEADER.size)
-    file.seek(0)
-    return file if starts_record(head) else samples.unpacked(file)  # a plain record's length may look like gzip's magic
+def _unpacked(file: io.BufferedReader) -> IO[bytes]:
+    return (
+        file if starts_record(file.peek(_HEADER.size)) else samples.unpacked(file)
+    )  # a plain record's length may look like gzip's magic
 
 
 def _read_data(file: IO[bytes], length: int) -> tuple[bytes | None, int]:
