@@ -51,9 +51,9 @@ def find_boxes(
 def to_original(box: Box, image: Image, probability: float) -> Box:
     """Moves a box of the map into the image's own pixels, and weighs its score with the probability of its class."""
     left, top, right, bottom = image.view
-    scale_x, scale_y = (right - left) / MAP_SIDE_PX, (bottom - top) / MAP_SIDE_PX
-    x0, x1 = left + box.x0 * scale_x, left + box.x1 * scale_x
-    y0, y1 = top + box.y0 * scale_y, top + box.y1 * scale_y
+    # multiplied first: 224 * 225 / 224 is 225, but 224 * (225 / 224) lies outside the image
+    x0, x1 = (left + x * (right - left) / MAP_SIDE_PX for x in (box.x0, box.x1))
+    y0, y1 = (top + y * (bottom - top) / MAP_SIDE_PX for y in (box.y0, box.y1))
     area_frac = (x1 - x0) * (y1 - y0) / (image.width * image.height)
     return Box(x0, y0, x1, y1, box.score * probability, area_frac)
 
