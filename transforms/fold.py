@@ -5,6 +5,7 @@ AddV2. So convolutions, batch norms, activations and sums are written anew here,
 compute type; every other layer runs as Keras has it.
 """
 
+import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -44,7 +45,8 @@ class _Folded:
         for call in graph.calls:
             if call.kind in _CONVOLUTIONS and _is_plain_convolution(call.layer):
                 self._find_norm(call)
-                self._find_padding(call)
+                if call.kind == "Conv2D":  # oneDNN aborts on a depthwise one with explicit padding and a bias
+                    self._find_padding(call)
 
     def _find_norm(self, call: Call) -> None:
         following = self.graph.consumers(call.outputs[0])
@@ -87,6 +89,8 @@ class _Folded:
         if call.kind in ("Activation", "ReLU"):
             return _activate(layer, x)
         args, kwargs = call.fill_in(values)
+        if "training" in inspect.signature(layer.call).parameters:
+            kwargs["training"] = False  # augmentation layers would else be active
         return layer.call(*args, **kwargs) if call.kind in _ANY_DTYPE else layer(*args, **kwargs)
 
     def _convolve(self, call: Call, x: tf.Tensor) -> tf.Tensor:
