@@ -54,7 +54,7 @@ def find_head(graph: LayerGraph) -> Head:
             softmax |= _activation(call) == "softmax"
         elif linear is None and (call.kind == "Softmax" or _activation(call) == "softmax"):
             softmax = True
-        elif call.kind not in _PASSED_OVER and _activation(call) != "linear":
+        elif call.kind not in _PASSED_OVER and (call.kind != "Activation" or _activation(call) != "linear"):
             break
         if len(call.inputs) != 1:
             break
