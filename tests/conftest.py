@@ -6,10 +6,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports Te
 
 import logging
 import pathlib
+import sys
 
 import pytest
 
 from transforms import live
+
+
+def pytest_collection_finish(session):
+    """TensorFlow's threads are set before anything runs on it: that would start it, and be too late."""
+    if "tensorflow" in sys.modules or "keras" in sys.modules:
+        from transforms.device import configure_tensorflow
+
+        configure_tensorflow()
 
 
 @pytest.fixture(autouse=True)
