@@ -93,10 +93,10 @@ def reject(index: int = 0) -> Reject:
     return Reject(f"{index:06d}", f"/data/a.tar#{index:06d}.jpg", index, "decode", "corrupt", "broken")
 
 
-def predictions(count: int, top_k: int = 1, classes: int = 8, **changes) -> Predictions:
-    """Predictions of `count` images: class k of image i is (i + k) % classes, its map is hot in the middle."""
+def predictions(count: int, top_k: int = 1, first: int = 0, **changes) -> Predictions:
+    """Predictions of images `first`, ...: class k of image i is (i + k) % 8, its map is hot in the middle."""
     rank = np.tile(np.arange(top_k, dtype=np.int32), (count, 1))
-    class_index = (np.arange(count, dtype=np.int32)[:, None] + rank) % classes
+    class_index = (np.arange(first, first + count, dtype=np.int32)[:, None] + rank) % 8
     cams = np.zeros((count, top_k, 7, 7), np.float32)
     cams[..., 2:5, 2:5] = 1
     probability = (0.5 / (1 + rank)).astype(np.float32)
@@ -112,7 +112,7 @@ def labelled_batch(
     values = {
         "images": [image(index, label=index % 8) for index in indices],
         "rejects": [reject(index) for index in range(first + count, first + count + rejected)],
-        "predictions": predictions(count) if count else None,
+        "predictions": predictions(count, first=first) if count else None,
         "boxes": [[[box]] for _ in indices],
         "thumbnails": [jpeg(index, 16) for index in indices] if count else None,
         "precision": "float32" if count else "",

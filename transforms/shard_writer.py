@@ -59,8 +59,9 @@ class RowFile:
 
     def abandon(self) -> None:
         """Lets go of the file as far as it can be; it stays under _tmp and is never renamed."""
-        with contextlib.suppress(Exception):
-            self._file.close()
+        for file in (self._writer, self._file):
+            with contextlib.suppress(Exception):
+                file.close()
 
 
 @dataclass
@@ -128,7 +129,10 @@ class _WriteRows(beam.DoFn):
         self._open: _OpenShard | None = None
 
     def start_bundle(self):
-        self._open = None
+        self._abandon()  # what a bundle that failed has left
+
+    def teardown(self):
+        self._abandon()
 
     def process(self, batch: ShardBatch):
         if batch.done:
@@ -148,8 +152,12 @@ class _WriteRows(beam.DoFn):
 
     def finish_bundle(self):
         if self._open:
-            self._open.rows.abandon()
             raise BrokenChainError(_BROKEN_CHAIN.format(what=f"shard {self._open.shard.shard_id} was left unfinished"))
+
+    def _abandon(self) -> None:
+        if self._open:
+            self._open.rows.abandon()
+            self._open = None
 
     def _check_order(self, batch: ShardBatch) -> None:
         shard, index = (self._open.shard, self._open.next_index) if self._open else (batch.shard, 0)
