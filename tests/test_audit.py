@@ -1,0 +1,87 @@
+import json
+
+import apache_beam as beam
+import pytest
+from factories import shard
+
+from transforms.audit import Audit, AuditError, Totals, check_shard, finish
+from transforms.layout import Layout
+from transforms.records import ShardDone
+
+
+def done(name, read=10, written=9, rejected=1, **changes):
+    planned = shard(f"/data/{name}.tar")
+    values = {
+        "rejects_by_type": {"corrupt": rejected},
+        "seconds": {"predict": 1.5},
+        "precision": "float32",
+        "device": "a processor",
+    }
+    return ShardDone(planned.shard_id, planned.uri, "1@1", "f", read, written, rejected, **(values | changes))
+
+
+def test_a_shard_that_is_whole():
+    totals = check_shard("a", 1, [done("a")])
+    assert totals == Totals(
+        1, 10, 9, 1, {"corrupt": 1}, {"predict": 1.5}, frozenset(["float32"]), frozenset(["a processor"])
+    )
+
+
+def test_totals_add_up():
+    total = check_shard("a", 1, [done("a")]) + check_shard("b", 1, [done("b", 5, 3, 2, rejects_by_type={"empty": 2})])
+    assert (total.shards, total.read, total.written, total.rejected) == (2, 15, 12, 3)
+    assert total.rejects_by_type == {"corrupt": 1, "empty": 2}
+    assert total.seconds == {"predict": 3.0}
+
+
+def test_a_shard_done_twice_counts_once():
+    assert check_shard("a", 1, [done("a"), done("a")]).read == 10
+
+
+@pytest.mark.parametrize(
+    ("planned", "found", "problem"),
+    [
+        (1, [], "a was not done"),
+        (0, [done("a")], "a was done but not planned"),
+        (1, [done("a", read=10, written=8, rejected=1)], "a has 10 images, but 8 rows and 1 rejects"),
+    ],
+)
+def test_what_is_wrong_is_said(planned, found, problem):
+    assert check_shard("a", planned, found).problems == (problem,)
+
+
+def test_of_many_problems_ten_are_named(tmp_path):
+    totals = sum((check_shard(f"s{n:02d}", 1, []) for n in range(13)), Totals())
+    with pytest.raises(AuditError, match="not complete: s00 was not done; .*; s09 was not done, and 3 more$"):
+        finish(totals, Layout(str(tmp_path)), "run", 1.0, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("max_fraction", "success"), [(0.1, True), (0.0999, False)])
+def test_success_unless_too_much_was_rejected(tmp_path, max_fraction, success):
+    layout = Layout(str(tmp_path))
+    (tmp_path / "_SUCCESS").touch()  # of an earlier run
+    finish(check_shard("a", 1, [done("a")]), layout, "run", max_fraction, {"cambeam_version": "1"})
+    assert (tmp_path / "_SUCCESS").exists() == success
+    summary = json.loads((tmp_path / "_run.json").read_text())
+    assert (summary["run_id"], summary["read"], summary["rejected"]) == ("run", 10, 1)
+    assert (summary["precisions"], summary["devices"]) == (["float32"], ["a processor"])
+    assert summary["cambeam_version"] == "1"
+
+
+def audit(tmp_path, planned, found):
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        both = (pipeline | "P" >> beam.Create(planned), pipeline | "D" >> beam.Create(found))
+        _ = both | Audit(str(tmp_path), "run", 0.5, {})
+
+
+def test_transform_ends_a_run(tmp_path):
+    audit(tmp_path, [shard("/data/a.tar"), shard("/data/b.tar")], [done("b"), done("a")])
+    assert json.loads((tmp_path / "_run.json").read_text())["shards"] == 2
+    assert (tmp_path / "_SUCCESS").exists()
+
+
+def test_transform_fails_where_a_shard_is_missing(tmp_path):
+    with pytest.raises(Exception, match="b-00000000 was not done"):
+        audit(tmp_path, [shard("/data/a.tar"), shard("/data/b.tar")], [done("a")])
+    assert not (tmp_path / "_SUCCESS").exists()
