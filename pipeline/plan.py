@@ -211,7 +211,8 @@ def _count_groups(shards: list[Shard]) -> dict[str, int]:
 
 
 def _shard_id(name: str, uri: str) -> str:
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80] or "shard"
+    # what begins with "_" is hidden from readers of Parquet folders, what begins with "-" is an option to many tools
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80].lstrip("_-") or "shard"
     return f"{safe}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
 
 
