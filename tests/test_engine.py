@@ -210,4 +210,6 @@ def test_concatenate_keeps_what_is_there():
 
 
 def test_the_fake_has_the_engines_interface():
-    assert isinstance(FakeEngine().predict(np.zeros_like(PIXELS[:2]), NO_LABELS[:2]).select(slice(1)), type(predictions(1)))
+    assert isinstance(
+        FakeEngine().predict(np.zeros_like(PIXELS[:2]), NO_LABELS[:2]).select(slice(1)), type(predictions(1))
+    )

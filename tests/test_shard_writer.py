@@ -171,8 +171,10 @@ def test_progress_counts_rows_and_rejects(layout):
 def test_transform_yields_the_totals_and_keeps_the_writers_settings(layout):
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         schema = image_schema({}, thumbnails=False)
-        totals = pipeline | beam.Create([labelled_batch(2)]) | WriteShard(
-            layout.root, "run", "f", schema, CLASS_NAMES, compression="snappy", cams=False
+        totals = (
+            pipeline
+            | beam.Create([labelled_batch(2)])
+            | WriteShard(layout.root, "run", "f", schema, CLASS_NAMES, compression="snappy", cams=False)
         )
         totals | beam.Map(lambda done: pathlib.Path(layout.root, done.shard_id).touch())
     assert SHARD_ID in files(layout)

@@ -1,0 +1,75 @@
+import logging
+
+import pytest
+from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from pipeline import beam_options
+from pipeline.beam_options import OptionError, is_in_process, make_runner, parse, shares_process
+
+
+@pytest.mark.parametrize(
+    ("flags", "in_process", "shares"),
+    [
+        ([], True, True),
+        (["--runner=DirectRunner"], True, True),
+        (["--runner", "DirectRunner", "--direct_running_mode=in_memory"], True, True),
+        (["--runner=DirectRunner", "--direct_running_mode=multi_processing"], True, False),
+        (["--runner=PrismRunner"], False, False),
+        (["--runner=DataflowRunner", "--project=p", "--region=r"], False, False),
+    ],
+)
+def test_which_runs_are_in_this_process(flags, in_process, shares):
+    options = parse(flags)
+    assert is_in_process(options) == in_process
+    assert shares_process(options) == shares
+
+
+@pytest.mark.parametrize("runner", [[], ["--runner=DirectRunner"]])
+def test_local_runs_get_threads_on_all_cores_but_no_more_than_shards(monkeypatch, runner):
+    monkeypatch.setattr(beam_options, "num_cores", lambda: 6)
+    for shards, workers in ((0, 1), (1, 1), (4, 4), (100, 6)):
+        options = parse(runner)
+        assert isinstance(make_runner(options, runner, shards), FnApiRunner)
+        direct = options.view_as(DirectOptions)
+        assert (direct.direct_running_mode, direct.direct_num_workers) == ("multi_threading", workers)
+
+
+def test_what_the_user_says_of_workers_is_kept():
+    flags = ["--direct_num_workers=3", "--direct_running_mode=multi_processing"]
+    options = parse(flags)
+    make_runner(options, flags, 100)
+    direct = options.view_as(DirectOptions)
+    assert (direct.direct_running_mode, direct.direct_num_workers) == ("multi_processing", 3)
+    spaced = ["--direct_num_workers", "3"]
+    options = parse(spaced)
+    make_runner(options, spaced, 100)
+    assert options.view_as(DirectOptions).direct_num_workers == 3
+
+
+def test_other_runners_are_beams(monkeypatch):
+    options = parse(["--runner=PortableRunner", "--job_endpoint=localhost:1"])
+    assert type(make_runner(options, [], 1)).__name__ == "PortableRunner"
+    assert options.view_as(StandardOptions).runner == "PortableRunner"
+
+
+@pytest.mark.parametrize("runner", [[], ["--runner=DirectRunner"], ["--runner=DataflowRunner"]])
+def test_an_option_that_nobody_knows_is_an_error(runner):
+    with pytest.raises(OptionError, match="neither cambeam nor Beam knows the option --direct_num_wokers=2"):
+        parse([*runner, "--direct_num_wokers=2"])
+
+
+def test_a_stray_word_is_an_error():
+    with pytest.raises(OptionError, match="knows the option extra"):
+        parse(["extra"])
+
+
+def test_a_bad_value_is_an_error():
+    with pytest.raises(OptionError, match="direct_num_workers.*invalid int value: 'two'"):
+        parse(["--direct_num_workers=two"])
+
+
+def test_behind_a_job_server_it_is_a_warning(caplog):
+    with caplog.at_level(logging.WARNING, "cambeam"):
+        parse(["--runner=FlinkRunner", "--flink_only_knows=1"])
+    assert "--flink_only_knows=1" in caplog.text
