@@ -52,7 +52,7 @@ def test_what_is_wrong_is_said(planned, found, problem):
 
 def test_of_many_problems_ten_are_named(tmp_path):
     totals = sum((check_shard(f"s{n:02d}", 1, []) for n in range(13)), Totals())
-    with pytest.raises(AuditError, match="not complete: s00 was not done; .*; s09 was not done, and 3 more$"):
+    with pytest.raises(AuditError, match=r"not complete: s00 was not done; .*; s09 was not done, and 3 more$"):
         finish(totals, Layout(str(tmp_path)), "run", 1.0, {})
     assert list(tmp_path.iterdir()) == []
 

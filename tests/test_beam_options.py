@@ -65,7 +65,7 @@ def test_a_stray_word_is_an_error():
 
 
 def test_a_bad_value_is_an_error():
-    with pytest.raises(OptionError, match="direct_num_workers.*invalid int value: 'two'"):
+    with pytest.raises(OptionError, match=r"direct_num_workers.*invalid int value: 'two'"):
         parse(["--direct_num_workers=two"])
 
 

@@ -120,7 +120,7 @@ def test_a_misread_head_is_refused(saved, monkeypatch):
         return dataclasses.replace(classifier, weights=classifier.weights * 1.01)
 
     monkeypatch.setattr(model, "load", misread)
-    with pytest.raises(model.ModelError, match="differs from the logit .* the head head <- pool was misread"):
+    with pytest.raises(model.ModelError, match=r"differs from the logit .* the head head <- pool was misread"):
         Engine(EngineSettings(saved(), precision="float32"))
     with pytest.raises(model.ModelError, match="was misread"):
         Engine(EngineSettings(saved("softmax", softmax=True), precision="float32"))

@@ -74,13 +74,13 @@ def test_formats_are_told_by_name(layout, data):
 
 def test_the_format_can_be_set(layout, data):
     write_tar(data / "shard-0001", [])
-    with pytest.raises(PlanError, match="no shard or image among the 1 files .* set input.format"):
+    with pytest.raises(PlanError, match=r"no shard or image among the 1 files .* set input.format"):
         plan(layout, data / "shard-*")
     assert [shard.format for shard in plan(layout, data / "shard-*", format="webdataset").shards] == ["webdataset"]
 
 
 def test_nothing_found_is_one_line(layout, data):
-    with pytest.raises(PlanError, match="no file matches the input '.*/none-.\\.tar'"):
+    with pytest.raises(PlanError, match=r"no file matches the input '.*/none-.\.tar'"):
         plan(layout, data / "none-*.tar")
     with pytest.raises(PlanError, match="no file matches"):
         plan(layout, data)

@@ -147,7 +147,7 @@ def test_a_shard_that_is_left_open_is_an_error_and_never_visible(layout):
     ],
 )
 def test_batches_out_of_order_are_an_error(layout, batches):
-    with pytest.raises(BrokenChainError, match="got shard .* expected .* has broken the chain"):
+    with pytest.raises(BrokenChainError, match=r"got shard .* expected .* has broken the chain"):
         write(layout, *batches)
     assert not pathlib.Path(layout.marker_folder).exists()
 
