@@ -66,3 +66,10 @@ def test_constant_maps_become_finite(name, value):
     normalized = cam.NORMALIZATIONS[name](np.full((3, 3), value, np.float32))
     # of a positive constant map "max" is 1 everywhere; in all others nothing stands out
     assert normalized.tolist() == np.full((3, 3), float(name == "max" and value > 0)).tolist()
+
+
+@pytest.mark.parametrize("name", list(cam.NORMALIZATIONS))
+def test_maps_of_denormal_range_are_constant(name):
+    raw = np.zeros((2, 2), np.float32)
+    raw[0, 0] = 1e-45  # one over it is no float32
+    assert not cam.NORMALIZATIONS[name](raw).any()

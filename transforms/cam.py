@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 
 
+_FLAT = 1e-30  # a map of a smaller range is constant; dividing by it would overflow
+
+
 def class_activation_maps(activations, class_weights):
     """Weighted sum of feature maps (section 2, equation 2): M_c(x, y) = sum_k w_k^c f_k(x, y).
 
@@ -50,7 +53,7 @@ def inferior_value_removal(cam: np.ndarray, percentile: float = 45.0) -> np.ndar
 
 
 def _scale(cam: np.ndarray, low: float, high: float) -> np.ndarray:
-    if not high > low:
+    if not high - low > _FLAT:
         return np.zeros(cam.shape, np.float32)
     return ((cam - low) * (1.0 / (high - low))).astype(np.float32, copy=False)
 
