@@ -2,8 +2,8 @@ import json
 
 import apache_beam as beam
 import pytest
-from factories import shard
 
+from tests.factories import shard
 from transforms.audit import Audit, AuditError, Totals, check_shard, finish
 from transforms.layout import Layout
 from transforms.records import ShardDone

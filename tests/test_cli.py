@@ -3,9 +3,9 @@ import subprocess
 import sys
 
 import pytest
-from factories import write_samples
 
 from pipeline import __version__, cli, inspect
+from tests.factories import write_samples
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -1,9 +1,9 @@
 import pathlib
 
 import pytest
-from factories import labelled_batch, shard
-from test_shard_writer import files, order_of_steps, write
 
+from tests.factories import labelled_batch, shard
+from tests.test_shard_writer import files, order_of_steps, write
 from transforms import commit, store
 from transforms.layout import Layout
 

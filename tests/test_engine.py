@@ -4,8 +4,8 @@ import logging
 import numpy as np
 import pytest
 import tensorflow as tf
-from factories import FakeEngine, predictions, tiny_model
 
+from tests.factories import FakeEngine, predictions, tiny_model
 from transforms import device, engine, model
 from transforms.engine import Engine, EngineSettings, concatenate
 

@@ -1,9 +1,9 @@
 import keras
 import numpy as np
 import pytest
-from factories import tiny_model
 from keras import layers
 
+from tests.factories import tiny_model
 from transforms.head import NoHeadError, find_head
 from transforms.layers import flatten
 

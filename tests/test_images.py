@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from factories import encode, gradient, jpeg
 
+from tests.factories import encode, gradient, jpeg
 from transforms import images
 from transforms.images import ImageError, decode
 from transforms.records import ErrorType

@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from factories import tiny_model
 
+from tests.factories import tiny_model
 from transforms.layers import flatten
 
 

@@ -2,10 +2,10 @@ import os
 import re
 
 import pytest
-from factories import jpeg, write_samples, write_tar
 
 from pipeline.config import InputConfig
 from pipeline.plan import PlanError, make_plan, read_plan, write_plan
+from tests.factories import jpeg, write_samples, write_tar
 from transforms.layout import Layout
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.testing.util import assert_that
-from factories import FakeEngine, image, labelled_batch, reject, shard
 
+from tests.factories import FakeEngine, image, labelled_batch, reject, shard
 from transforms import predict
 from transforms.engine import EngineSettings
 from transforms.predict import CamModelHandler, predict_or_bisect

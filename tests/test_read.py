@@ -4,8 +4,8 @@ import itertools
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that
-from factories import encode, gradient, jpeg, shard, write_samples, write_tar
 
+from tests.factories import encode, gradient, jpeg, shard, write_samples, write_tar
 from transforms import commit, live
 from transforms.layout import Layout
 from transforms.read import Decoder, ReadShard, read_batches

@@ -6,8 +6,8 @@ import numpy as np
 import PIL.Image
 import pyarrow.parquet as pq
 import pytest
-from factories import image, labelled_batch, predictions, reject
 
+from tests.factories import image, labelled_batch, predictions, reject
 from transforms.records import Box
 from transforms.schema import REJECT_SCHEMA, image_schema, image_table, reject_table
 

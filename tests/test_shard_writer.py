@@ -4,8 +4,8 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import image, labelled_batch, shard
 
+from tests.factories import image, labelled_batch, shard
 from transforms import commit, live, store
 from transforms.layout import Layout
 from transforms.records import ShardDone

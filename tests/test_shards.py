@@ -3,8 +3,8 @@ import json
 import tarfile
 
 import pytest
-from factories import jpeg, shard, write_tar
 
+from tests.factories import jpeg, shard, write_tar
 from transforms import shards
 from transforms.records import ErrorType, Sample
 from transforms.shards import READERS, BadSample, Fields

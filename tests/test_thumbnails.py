@@ -1,8 +1,8 @@
 import cv2
 import numpy as np
 import pytest
-from factories import image, labelled_batch
 
+from tests.factories import image, labelled_batch
 from transforms.records import Box
 from transforms.thumbnails import RenderThumbnails, render, render_batch
 
