@@ -144,6 +144,9 @@ def tiny_model(classes: int = 5, side_px: int = 32, softmax: bool = False, bias:
     """A Keras classifier of one convolution, global average pooling and a dense layer."""
     import keras
 
+    from transforms.device import configure_tensorflow
+
+    configure_tensorflow()  # before the model starts TensorFlow
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input((side_px, side_px, 3))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
