@@ -5,7 +5,6 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-
 _FLAT = 1e-30  # a map of a smaller range is constant; dividing by it would overflow
 
 
