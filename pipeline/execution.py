@@ -113,6 +113,7 @@ def _sigterm_interrupts() -> Iterator[None]:
 def root_cause(error: BaseException) -> str:
     """Returns the one line that matters of an error that Beam has wrapped, traceback and all, into its message."""
     lines = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception)\b.*: ", line)]
-    text = lines[-1] if lines else f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ['']}"
+    last_line = str(error).strip().rpartition("\n")[2]
+    text = lines[-1] if lines else f"{type(error).__name__}: {last_line}"
     text = re.sub(r"\s*\[while running .*", "", text)
     return redact(re.sub(r"^(?:\w+\.)*(\w+: )", r"\1", text))
