@@ -218,5 +218,5 @@ def _shard_id(name: str, uri: str) -> str:
 
 def _version(files: list[FileMetadata]) -> str:
     """Returns what changes when any of the files does: size and modification time, hashed where there are several."""
-    parts = [f"{file.size_in_bytes}@{file.last_updated_in_seconds:.0f}" for file in files]
+    parts = [f"{file.size_in_bytes}@{file.last_updated_in_seconds:.6f}" for file in files]
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

@@ -168,6 +168,14 @@ def test_a_changed_shard_is_noticed(layout, data):
     assert plan(layout, data).changed == []
 
 
+def test_a_change_within_a_second_that_keeps_the_size_is_noticed(layout, data):
+    path = write_samples(data / "a.tar", 1)
+    os.utime(path, (1, 1_700_000_000.25))
+    (shard_id,) = keep(layout, plan(layout, data))
+    os.utime(path, (1, 1_700_000_000.5))
+    assert plan(layout, data).changed == [shard_id]
+
+
 def test_a_changed_or_missing_image_changes_its_group_alone(layout, data):
     put_images(data, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     ids = keep(layout, plan(layout, data, images_per_shard=2))
