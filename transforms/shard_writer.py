@@ -138,6 +138,7 @@ class _WriteRows(beam.DoFn):
         if batch.done:
             yield batch.done
             return
+        live.raise_if_stopped()  # the run's temporary files may be gone
         started = time.perf_counter()
         self._check_order(batch)
         if self._open is None:
