@@ -54,7 +54,7 @@ def inferior_value_removal(cam: np.ndarray, percentile: float = 45.0) -> np.ndar
 def _scale(cam: np.ndarray, low: float, high: float) -> np.ndarray:
     if not high - low > _FLAT:
         return np.zeros(cam.shape, np.float32)
-    return ((cam - low) * (1.0 / (high - low))).astype(np.float32, copy=False)
+    return ((cam - low) / (high - low)).astype(np.float32, copy=False)  # the maximum becomes 1 exactly
 
 
 NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
