@@ -22,6 +22,7 @@ setup(
         "apache-beam>=2.77,<3",
         "tensorflow>=2.21,<3",
         "keras>=3.15,<4",
+        "matplotlib>=3.9",
         "numpy>=2",
         "pyarrow>=18",
         "pillow>=11.3",

@@ -1,6 +1,7 @@
 """The command line. Imports neither Beam nor TensorFlow before a command needs them."""
 
 import argparse
+import dataclasses
 import logging
 import os
 import sys
@@ -77,6 +78,19 @@ def _parser() -> argparse.ArgumentParser:
     demo = add("demo", "Labels 64 generated scenes with the built-in model.", _demo)
     demo.add_argument("--output", metavar="DIR", default="demo-output", help="default: %(default)s")
 
+    evaluate = add("evaluate", "Compares the rows of a run with true boxes.", _evaluate)
+    evaluate.add_argument("--predictions", metavar="DIR", required=True, help="the output of a run")
+    evaluate.add_argument("--truth", metavar="FILE", required=True, help="true boxes: CSV or COCO JSON")
+    evaluate.add_argument("--output", metavar="DIR", help="write text, Markdown, JSON and the curve there")
+    evaluate.add_argument("--maps", metavar="DIR", help="write 224x224 maps there, for the MaxBoxAcc reference scorer")
+    evaluate.add_argument("--tune", action="store_true", help="find the best threshold and normalisation")
+    evaluate.add_argument(
+        "--normalization", default="minmax", metavar="NAME", help="minmax, max or ivr:PERCENTILE; default: %(default)s"
+    )
+    evaluate.add_argument(
+        "--step", type=float, default=0.05, metavar="FRAC", help="between thresholds; default: %(default)s"
+    )
+
     inspect = add("inspect", "Describes a model, or an output folder.", _inspect, [configured])
     what = inspect.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="MODEL", help="demo, imagenet, PATH.keras or a SavedModel's folder")
@@ -119,6 +133,13 @@ def _demo(arguments, _, console) -> int:
     from pipeline.demo import demo
 
     return demo(arguments.output, console)
+
+
+def _evaluate(arguments, _, console) -> int:
+    from pipeline.evaluate import EvaluateFlags, evaluate
+
+    flags = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(EvaluateFlags)}
+    return evaluate(EvaluateFlags(**flags), console)
 
 
 def _inspect(arguments, _, console) -> int:

@@ -78,7 +78,7 @@ def decode(encoded: bytes, side_px: int, resize: str = "squash", preview_px: int
     if not encoded:
         raise ImageError(ErrorType.EMPTY, "the image has no bytes")
     image, width, height = _open_upright(encoded, max(side_px, preview_px or 0))
-    view = _view(width, height, resize)
+    view = model_view(width, height, resize)
     pixels = resize_view(image, view, width, height, side_px, side_px)
     preview = None
     if preview_px:
@@ -150,7 +150,8 @@ def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     return image.convert("RGB")
 
 
-def _view(width: int, height: int, resize: str) -> View:
+def model_view(width: int, height: int, resize: str) -> View:
+    """Returns the part of an image that a model sees, as a box in its pixels; `resize` is that of `decode`."""
     if resize == "squash":
         return 0, 0, width, height
     side = max(1, round(CENTER_CROP_FRAC * min(width, height)))
