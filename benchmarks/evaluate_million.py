@@ -1,4 +1,4 @@
-"""Peak memory and time of `cambeam evaluate` on a synthetic output: `python benchmarks/evaluate_million.py [--rows N]`.
+"""Peak memory and time of `cambeam evaluate` on a synthetic output: `python -m benchmarks.evaluate_million`.
 
 Writes rows with random 7x7 maps, whose contours are several times those of a photograph's, then runs the real command.
 """

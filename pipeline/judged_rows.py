@@ -133,8 +133,10 @@ class Predictions:
             counts.ambiguous += int(np.sum(several))
             joined[i] = np.where(several, _NO_TRUTH, positions)
         counts.not_predicted = int(np.sum(met == 0))
+        if not counts.rows:
+            raise PredictionsError(f"the predictions in {self._paths[0]} and its like have no rows")
         if not met.any():
-            example = f"the truth has e.g. {truth.names[0]!r}, the predictions {columns[0][:1]}"
+            example = f"the truth has e.g. {truth.names[0]!r}, the predictions e.g. {columns[0][0]!r}"
             raise PredictionsError(f"no row has an image_id that the truth names: {example}")
         return joined
 

@@ -13,6 +13,7 @@ import numpy as np
 
 CSV_COLUMNS = ("image_id", "label", "x0", "y0", "x1", "y1")
 SEVERAL_CLASSES = -1
+_LARGEST_LABEL = 2**31 - 1
 
 
 class TruthError(ValueError):
@@ -92,7 +93,7 @@ def _csv_row(line: list[str], places: list[int], where: str) -> _Row:
     if len(line) <= max(places):
         raise TruthError(f"{where}: expected at least {max(places) + 1} values, got {len(line)}")
     image, label, *corners = (line[place] for place in places)
-    if not label.strip().isdecimal():
+    if not label.strip().isdecimal() or int(label) > _LARGEST_LABEL:
         raise TruthError(f"{where}: label must be a class index, 0 or more, got {label!r}")
     try:
         x0, y0, x1, y1 = map(float, corners)
