@@ -66,7 +66,9 @@ def write_text(result: Evaluation, console: rich.console.Console, most_rows: int
         if most_rows is not None and len(table.rows) > most_rows:
             console.print(f"{table.title}: {len(table.rows)} rows, written with --output", highlight=False)
             continue
-        view = rich.table.Table(title=table.title, title_justify="left", box=rich.box.SIMPLE, show_edge=False, pad_edge=False)
+        view = rich.table.Table(
+            title=table.title, title_justify="left", box=rich.box.SIMPLE, show_edge=False, pad_edge=False
+        )
         for i, head in enumerate(table.heads):
             view.add_column(head, justify="right" if i else "left", no_wrap=True)
         for row in table.rows:

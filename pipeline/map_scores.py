@@ -1,7 +1,6 @@
 """Scores of many maps, in worker processes. Imports neither Beam nor TensorFlow, which each worker would load anew."""
 
 import collections
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -96,8 +95,7 @@ def score_all(
             while pending:
                 yield _result(pending)
         finally:
-            with contextlib.suppress(Exception):
-                pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _result(pending: collections.deque) -> tuple:

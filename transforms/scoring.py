@@ -101,7 +101,7 @@ def contour_boxes(score_map: np.ndarray, thresholds: np.ndarray) -> list[np.ndar
     """
     if not (score_map.min() >= 0 and score_map.max() <= 1):
         raise ValueError(f"a map must lie in [0, 1], got [{score_map.min()}, {score_map.max()}]")
-    image = (score_map.astype(np.float64) * _LEVELS).astype(np.uint8)
+    image = np.multiply(score_map, _LEVELS, dtype=np.float64).astype(np.uint8)
     levels = (thresholds * int(image.max())).astype(int).tolist()
     found = {level: _boxes_above(image, level) for level in dict.fromkeys(levels)}
     return [found[level] for level in levels]
