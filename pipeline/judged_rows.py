@@ -118,9 +118,11 @@ class Predictions:
         for path in self._paths:
             with _open(path) as file:
                 columns = [c.to_pylist() for c in file.read(["image_id", "shard_id"]).columns]
-            bare = [known.get(image, _NO_TRUTH) for image in columns[0]]
-            full = [known.get(f"{shard}/{image}", _NO_TRUTH) for image, shard in zip(*columns, strict=True)]
-            joined.append(np.maximum(np.array(bare, np.int64), np.array(full, np.int64)))
+            positions = [
+                known.get(f"{shard}/{image}", known.get(image, _NO_TRUTH))
+                for image, shard in zip(*columns, strict=True)
+            ]
+            joined.append(np.array(positions, np.int64))
         counts = self.counts
         met = np.zeros(len(truth.names), np.int64)
         for positions in joined:
@@ -200,7 +202,8 @@ class Predictions:
     def _boxes(self, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns which of the images each of their b true boxes is of, (b,), and the boxes, (b, 4)."""
         truth = self._truth
-        first, count = truth.first_box[image], np.diff(truth.first_box)[image]
+        first = truth.first_box[image]
+        count = truth.first_box[image + 1] - first
         box_of = np.repeat(np.arange(len(image)), count)
         box = np.arange(len(box_of)) + np.repeat(first - (np.cumsum(count) - count), count)
         same = truth.box_label[box] == label[box_of]

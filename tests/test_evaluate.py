@@ -259,6 +259,10 @@ def test_an_ambiguous_id_is_left_out_until_it_names_its_shard(tmp_path):
     result = evaluate(tmp_path)
     assert (result["counts"]["judged"], result["counts"]["ambiguous"]) == (3, 0)
     assert result["overall"]["gt_known"] == pytest.approx(2 / 3)
+    write_truth(tmp_path, ["second/a,0,40,40,70,70", "a,0,0,0,30,30"])  # the rest is no longer ambiguous
+    result = evaluate(tmp_path)
+    assert (result["counts"]["judged"], result["counts"]["ambiguous"]) == (2, 0)
+    assert result["overall"]["gt_known"] == 1 / 2
 
 
 def test_of_several_true_classes_the_rows_own_is_judged(tmp_path):
