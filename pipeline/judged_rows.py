@@ -118,11 +118,11 @@ class Predictions:
         for path in self._paths:
             with _open(path) as file:
                 columns = [c.to_pylist() for c in file.read(["image_id", "shard_id"]).columns]
-            positions = [
+            found = [
                 known.get(f"{shard}/{image}", known.get(image, _NO_TRUTH))
                 for image, shard in zip(*columns, strict=True)
             ]
-            joined.append(np.array(positions, np.int64))
+            joined.append(np.array(found, np.int64))
         counts = self.counts
         met = np.zeros(len(truth.names), np.int64)
         for positions in joined:
