@@ -125,7 +125,7 @@ def _tables(result: Evaluation) -> Iterator[_Table]:
     if result.curve:
         rows = [[f"{p.threshold_frac:.3g}", *map(_percent, dataclasses.astuple(p)[1:])] for p in result.curve]
         yield _Table(
-            "By threshold: largest contour at IoU, all contours at IoU, right class as well", _CURVE_HEADS, rows
+            "By threshold: largest contour at IoU, all contours, right class as well", _CURVE_HEADS, rows
         )
     rows = [
         [f"{c.label} {c.class_name}", str(c.accuracies.images)]
