@@ -124,9 +124,7 @@ def _tables(result: Evaluation) -> Iterator[_Table]:
         yield _Table("Tuning; held out: each half of the images at what is best on the other", _TUNED_HEADS, rows)
     if result.curve:
         rows = [[f"{p.threshold_frac:.3g}", *map(_percent, dataclasses.astuple(p)[1:])] for p in result.curve]
-        yield _Table(
-            "By threshold: largest contour at IoU, all contours, right class as well", _CURVE_HEADS, rows
-        )
+        yield _Table("By threshold: largest contour at IoU, all contours, right class as well", _CURVE_HEADS, rows)
     rows = [
         [f"{c.label} {c.class_name}", str(c.accuracies.images)]
         + [_percent(getattr(c.accuracies, key)) for key in _CLASS_COLUMNS.values()]
