@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=["pipeline", "transforms"],
-    package_data={"transforms": ["demo_resnet50.npz"]},
+    package_data={"pipeline": ["report_page/*"], "transforms": ["demo_resnet50.npz"]},
     install_requires=[
         "apache-beam>=2.77,<3",
         "tensorflow>=2.21,<3",
@@ -37,6 +37,7 @@ setup(
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
         "cuda": ["tensorflow[and-cuda]"],
+        "browser": ["playwright"],
         "dev": ["datasets", "duckdb", "hypothesis", "mypy", "pandas", "pytest", "ruff", "types-PyYAML", "webdataset"],
     },
     entry_points={"console_scripts": ["cambeam = pipeline.cli:console_main"]},

@@ -91,6 +91,20 @@ def _parser() -> argparse.ArgumentParser:
         "--step", type=float, default=0.05, metavar="FRAC", help="between thresholds; default: %(default)s"
     )
 
+    report = add("report", "Writes a page about an output that opens from disk.", _report)
+    report.add_argument("--predictions", metavar="DIR", required=True, help="the output of a run")
+    report.add_argument(
+        "--output", metavar="DIR", required=True, help="a folder for the report; index.html is its page"
+    )
+    report.add_argument("--compare", metavar="OTHER", help="the output of another model over the same images")
+    report.add_argument(
+        "--gallery-images",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="of more images the gallery shows a sample; default: %(default)s",
+    )
+
     inspect = add("inspect", "Describes a model, or an output folder.", _inspect, [configured])
     what = inspect.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="MODEL", help="demo, imagenet, PATH.keras or a SavedModel's folder")
@@ -140,6 +154,12 @@ def _evaluate(arguments, _, console) -> int:
 
     flags = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(EvaluateFlags)}
     return evaluate(EvaluateFlags(**flags), console)
+
+
+def _report(arguments, _, console) -> int:
+    from pipeline.report import report
+
+    return report(arguments.predictions, arguments.output, arguments.compare, arguments.gallery_images, console)
 
 
 def _inspect(arguments, _, console) -> int:

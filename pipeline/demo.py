@@ -12,6 +12,7 @@ import rich.console
 import rich.table
 
 from pipeline import config, scenes
+from pipeline.report import write_report
 from pipeline.run import ExitCode, RunFlags, run
 from transforms.boxes import iou
 
@@ -28,7 +29,9 @@ def demo(output: str, console: rich.console.Console) -> ExitCode:
     started = time.monotonic()
     code = run(settings, [], RunFlags(), console)
     if code == ExitCode.DONE:
-        console.print(_table(labels, truth_path, time.monotonic() - started))
+        seconds = time.monotonic() - started
+        page = write_report(labels, os.path.join(output, "report"), console=console)
+        console.print(_table(labels, truth_path, page, seconds))
     return code
 
 
@@ -60,7 +63,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def _table(output: str, truth_path: str, seconds: float) -> rich.table.Table:
+def _table(output: str, truth_path: str, page: str, seconds: float) -> rich.table.Table:
     with open(truth_path, newline="") as file:
         truth = {row["image_id"]: row for row in csv.DictReader(file)}
     columns = ["image_id", "label", "class_index", "box"]
@@ -72,6 +75,7 @@ def _table(output: str, truth_path: str, seconds: float) -> rich.table.Table:
     table.add_row("boxes with IoU >= 0.5", f"{found / len(rows):.1%}")
     table.add_row("images/s", f"{len(rows) / seconds:.1f}, start-up included")
     table.add_row("Parquet", os.path.join(output, "images"))
+    table.add_row("report", page)
     table.add_row("scenes and true boxes", os.path.dirname(truth_path))
     return table
 
