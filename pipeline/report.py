@@ -17,7 +17,7 @@ from pipeline.run import ExitCode, UsageError
 from transforms import store
 
 GALLERY_IMAGES = 100_000
-PAGE_FILES = ("report.css", "charts.js", "gallery.js", "report.js", "index.html")
+PAGE_FILES = ("report.css", "charts.js", "gallery.js", "detail.js", "sections.js", "report.js", "index.html")
 _MADE_HERE = ("index.html", "data", "thumbnails", "thumbnails-other")
 
 

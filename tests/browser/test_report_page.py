@@ -7,6 +7,7 @@ import shutil
 import tarfile
 
 import cv2
+import pyarrow.dataset
 import pytest
 
 from pipeline import cli, scenes
@@ -98,8 +99,9 @@ def names_of(page, selector="#tiles .tile .caption b") -> list[str]:
     return page.locator(selector).all_inner_texts()
 
 
-def number_of(text: str) -> float:
-    return float(text.removesuffix("%").removeprefix("<"))
+def images_of(page) -> list[str]:
+    numbers = page.locator("#tiles .tile").evaluate_all("all => all.map(tile => Number(tile.dataset.image))")
+    return [page.evaluate(f"gallery.columns.id[{number}]") for number in numbers]
 
 
 def test_totals_and_counts(open_page):
@@ -151,15 +153,18 @@ def test_label_filter_finds_the_mistake(open_page):
     assert page.locator("#tiles .tile").count() == NUM_SCENES - disagreeing
 
 
-def test_probability_range_and_sort(open_page):
+def test_probability_range_and_sort(open_page, outputs):
+    rows = pyarrow.dataset.dataset(outputs[0] / "images").to_table(["image_id", "probability"])
+    rows = rows.sort_by("probability").to_pylist()
     page = open_page()
     page.select_option("#f-sort", "least")
-    shown = [number_of(text) for text in names_of(page, "#tiles .caption span")]
-    assert shown == sorted(shown)
-    limit = int(shown[NUM_SCENES // 2])
+    assert images_of(page) == [row["image_id"] for row in rows]
+    limit = int(100 * rows[NUM_SCENES // 2]["probability"])
     page.fill("#f-max", str(limit))
-    assert page.locator("#tiles .tile").count() == sum(value <= limit for value in shown)
+    assert images_of(page) == [row["image_id"] for row in rows if 100 * row["probability"] < limit]
     assert page.inner_text("#f-range") == f"0 to {limit} %"
+    page.fill("#f-min", "100")  # no further than the upper end
+    assert page.input_value("#f-min") == str(limit)
 
 
 def test_search_and_empty_state(open_page):
