@@ -193,6 +193,13 @@ def test_consistency_is_shown_where_a_run_has_it(tmp_path):
     assert load_gallery(tmp_path / "one")["consistency"] == [0.25, None]
 
 
+def test_incomplete_run_counts_what_is_done(labelled, tmp_path):
+    pathlib.Path(Layout(labelled).marker("shard-0")).unlink()
+    write_report(labelled, str(tmp_path / "report"))
+    (summary,) = load(tmp_path / "report" / "data" / "summary.js")
+    assert [summary["totals"][key] for key in ("shards", "planned", "images", "rejected")] == [2, 3, 1, 0]
+
+
 def test_output_without_rows_makes_a_report(tmp_path):
     page = write_report(write_output(tmp_path / "out", []), str(tmp_path / "report"))
     (summary,) = load(tmp_path / "report" / "data" / "summary.js")

@@ -24,6 +24,7 @@ function draw(tag, attributes = {}, ...children) {
 }
 
 const count = (n) => n.toLocaleString("en");
+const compact = (n) => n.toLocaleString("en", n < 100_000 ? {} : { notation: "compact" });
 const plural = (n, one, many = one + "s") => `${count(n)} ${n === 1 ? one : many}`;
 const share = (part, whole) => (whole ? percent(part / whole) : "–");
 
@@ -84,7 +85,7 @@ function drawHistogram({ title, note, x, series, choose }, width) {
   svg.setAttribute("aria-label", `${title}, ${note}: ${plural(total, "image")} in ${sums.length} bins`);
   for (const value of yTicks) {
     svg.append(draw("line", { class: value ? "grid" : "axis", x1: left, x2: width, y1: y(value), y2: y(value) }));
-    svg.append(draw("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, count(value)));
+    svg.append(draw("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, compact(value)));
   }
   for (const value of [0, 25, 50, 75, 100]) {
     const anchor = value === 0 ? "start" : value === 100 ? "end" : "middle";
