@@ -97,10 +97,10 @@ function showOverview({ about, totals, other }) {
   figures(inSection("overview", ".figures"), [
     totals.labelled && ["agree with the label", share(totals.agree, totals.labelled), `${count(totals.agree)} of ${count(totals.labelled)} labelled`],
     ["median probability", percent(totals.medianProbability), "of the class seen"],
-    ["have a box", share(totals.boxes, totals.images), totals.images > totals.boxes ? `${count(totals.images - totals.boxes)} without` : "none without"],
+    ["have a box", share(totals.boxes, totals.images), totals.images > totals.boxes ? `${count(totals.images - totals.boxes)} without` : totals.images ? "none without" : null],
     ["classes seen", count(totals.classesSeen), totals.classes ? `of ${count(totals.classes)} the model knows` : null],
     speed && ["images per second", speed.toLocaleString("en"), byClock ? "last run, start-up included" : "of work, summed over workers"],
-    ["rejected", count(totals.rejected), totals.rejected ? `${share(totals.rejected, read)} of ${plural(read, "image")} read` : "every image could be read"],
+    ["rejected", count(totals.rejected), totals.rejected ? `${share(totals.rejected, read)} of ${plural(read, "image")} read` : read ? "every image could be read" : null],
   ]);
 }
 

@@ -5,7 +5,7 @@ const CLASSES_SHOWN = 16;
 function showDistributions({ distributions, totals }) {
   const [agree, disagree, unlabelled] = distributions.probability;
   const labelled = totals.labelled > 0;
-  inSection("distributions", ".lead").textContent = `Over all ${plural(totals.images, "image")}. Choose a bar of the first chart to see its images.`;
+  inSection("distributions", ".lead").textContent = totals.images ? `Over all ${plural(totals.images, "image")}. Choose a bar of the first chart to see its images.` : "";
   const charts = [
     histogram({
       title: "How sure the model is",
@@ -177,9 +177,9 @@ const SHADES = [1, 0.66, 0.44, 0.3, 0.2]; // of the stages, by their share of th
 function showMaking({ about, totals, gallery: shown }) {
   const stages = Object.entries(totals.seconds).filter(([, seconds]) => seconds > 0).sort((a, b) => b[1] - a[1]);
   const whole = stages.reduce((sum, [, seconds]) => sum + seconds, 0);
-  if (whole) {
+  const images = totals.images + totals.rejected;
+  if (whole && images) {
     const colour = (place) => `opacity:${SHADES[place] ?? 0.2}`;
-    const images = totals.images + totals.rejected;
     const per = (seconds) => `${((1000 * seconds) / images).toFixed(1)} ms`;
     byId("stages").append(
       make("p", { class: "lead" }, `${per(whole)} of work per image, summed over workers and threads.`),

@@ -256,6 +256,22 @@ def test_phone_has_no_sideways_scroll(open_page, name):
     assert page.evaluate("document.querySelector('dialog').scrollWidth") <= 390
 
 
+def test_output_of_rejects_only(browser, tmp_path):
+    with tarfile.open(tmp_path / "broken.tar", "w") as tar:
+        _add(tar, "broken.jpg", b"not an image")
+    words = ["--set", "failures.max_fraction=1", "--input", str(tmp_path / "broken.tar")]
+    assert cli.main(["run", *SETTINGS, *words, "--output", str(tmp_path / "out")]) == 0
+    assert cli.main(["report", "--predictions", str(tmp_path / "out"), "--output", str(tmp_path / "report")]) == 0
+    page = browser.new_page()
+    page.goto((tmp_path / "report" / "index.html").as_uri())
+    page.wait_for_selector("html[data-ready]")
+    assert page.inner_text("#tiles") == "There are no images in this output."
+    text = page.inner_text("body")
+    assert "broken.tar#broken.jpg" in text
+    assert not any(word in text for word in ("NaN", "Infinity", "undefined", "null"))
+    page.close()
+
+
 def test_controls_without_data_are_hidden(open_page):
     page = open_page()
     assert "inconsistent" not in page.locator("#f-sort option").evaluate_all("all => all.map(one => one.value)")
