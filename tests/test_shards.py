@@ -5,7 +5,8 @@ import tarfile
 import pytest
 
 from tests.factories import jpeg, shard, write_tar
-from transforms import shards
+from transforms import image_files, shards
+from transforms import samples as limits
 from transforms.records import ErrorType, Sample
 from transforms.shards import READERS, BadSample, Fields
 
@@ -67,7 +68,7 @@ def test_a_sample_without_an_image_keeps_its_place(tmp_path):
     assert "cls" in samples[1].message
 
 
-@pytest.mark.parametrize("label", [b"cat", b"1.5", b"-1", b"2147483648", b"nan", b"\xff\xfe"])
+@pytest.mark.parametrize("label", [b"cat", b"1.5", b"2147483648", b"nan", b"\xff\xfe"])
 def test_bad_labels(tmp_path, label):
     path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("x.cls", label), ("y.jpg", b"2"), ("y.cls", b"0")])
     samples = read(path)
@@ -86,7 +87,7 @@ def test_fields_name_the_image_and_the_label(tmp_path):
     assert read(path, Fields(image="big.jpg", label="class")) == [Sample("x", f"{path}#x.big.jpg", b"2", 5)]
 
 
-@pytest.mark.parametrize("meta", [b"{}", b"not json", b"[]", b'"class"', b'{"class": null}', b'{"class": "cat"}'])
+@pytest.mark.parametrize("meta", [b"{}", b"not json", b"[]", b'"class"', b'{"class": "cat"}'])
 def test_bad_json_labels_are_rejects(tmp_path, meta):
     path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("x.json", meta)])
     assert reasons(read(path, Fields(label="class"))) == [ErrorType.BAD_LABEL]
@@ -122,7 +123,7 @@ def test_an_empty_tar_has_no_samples(tmp_path):
 
 
 def test_too_many_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_ENCODED_BYTES", 3)
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 3)
     path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1234"), ("y.jpg", b"123")])
     samples = read(path)
     assert ids(samples) == ["x", "y"]
@@ -195,7 +196,8 @@ def test_image_files_have_relative_ids(tmp_path):
 
 
 def test_an_image_file_that_is_gone_or_too_large_keeps_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_ENCODED_BYTES", 3)
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 3)
+    monkeypatch.setattr(image_files, "_AHEAD_BYTES", 2)
     (tmp_path / "a.jpg").write_bytes(b"1234")
     (tmp_path / "c.jpg").write_bytes(b"123")
     samples = list(READERS["images"](shard(tmp_path, "images", members=("a.jpg", "b.jpg", "c.jpg")), Fields()))
