@@ -57,7 +57,7 @@ def make_plan(config: InputConfig, layout: Layout) -> Plan:
       PlanError: nothing matches, or nothing that matches is a shard or an image.
     """
     old_shards = list(read_plan(layout.plan))
-    files = {file.path: file for file in _list_input(config, {shard.uri: shard.format for shard in old_shards})}
+    files = {file.path: file for file in _list_input(config, layout, {shard.uri: shard.format for shard in old_shards})}
     usable = {path: file for path, file in files.items() if file.format}
     if not usable:
         raise PlanError(
@@ -115,12 +115,13 @@ def write_plan(path: str, shards: Iterable[Shard], temporary_path: str) -> None:
     store.write_bytes(path, "".join(lines).encode(errors="backslashreplace"), temporary_path)
 
 
-def _list_input(config: InputConfig, known: Mapping[str, str]) -> Iterator[_InputFile]:
-    """Yields the files of all patterns; a file that several match belongs to the first."""
+def _list_input(config: InputConfig, layout: Layout, known: Mapping[str, str]) -> Iterator[_InputFile]:
+    """Yields the files of all patterns but what lies in the output; a file that several match belongs to the first."""
     for pattern in config.pattern:
         pattern = os.path.abspath(pattern) if store.is_local(pattern) else pattern.rstrip("/")
         try:
             root, found = _match(pattern)
+            found = [metadata for metadata in found if not metadata.path.startswith(f"{layout.root}/")]
             formats = _formats([metadata.path for metadata in found], config.format, known)
         except (OSError, BeamIOError) as error:
             raise PlanError(f"can't list the input {pattern!r}: {error}") from error

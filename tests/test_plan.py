@@ -194,3 +194,10 @@ def test_shards_of_another_input_are_set_aside_and_come_back(layout, data):
     assert [shard.shard_id for shard in made.elsewhere] == [ids[0]]
     keep(layout, made)
     assert {shard.shard_id for shard in plan(layout, data).shards} == set(ids)
+
+
+def test_an_output_within_the_input_is_not_its_own_input(data):
+    write_samples(data / "a.tar", 2)
+    inside = Layout(str(data / "labels"))
+    put_images(data, "labels/images/a.jpg")
+    assert uris(plan(inside, data)) == ["a.tar"]
