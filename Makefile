@@ -26,4 +26,11 @@ format: .venv/installed  ## format the code
 test: lint  ## lint, check types, run the tests
 	$(BIN)/python -m pytest
 
-.PHONY: help install demo lint format test
+faults: .venv/installed  ## kill, interrupt and starve runs, and count the images afterwards (half an hour)
+	$(BIN)/python -m tests.faults.run
+
+bench: .venv/installed  ## measure the engine and the pipeline against other ways to do it
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.pipeline
+
+.PHONY: help install demo lint format test faults bench

@@ -14,8 +14,9 @@ _HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"
 class FlakyProxy:
     """Runs in threads of this process; `failures` counts what was injected."""
 
-    def __init__(self, backend_port: int, failure_fraction: float, seed: int = 0):
+    def __init__(self, backend_port: int, failure_fraction: float, at_least_every: int, seed: int = 0):
         self.backend_port, self.failure_fraction = backend_port, failure_fraction
+        self.at_least_every = at_least_every
         self.failures: Counter[str] = Counter()
         self.requests = 0
         self._random, self._lock = random.Random(seed), threading.Lock()
@@ -28,11 +29,15 @@ class FlakyProxy:
         self._server.shutdown()
         self._server.server_close()
 
+    def stop_failing(self) -> None:
+        self.failure_fraction, self.at_least_every = 0.0, 1_000_000
+
     def fault(self) -> str | None:
         """Draws what happens to a request: nothing, "503", "dropped" or "half"."""
         with self._lock:
             self.requests += 1
-            if self._random.random() >= self.failure_fraction:
+            due = self.requests % self.at_least_every == 0
+            if not due and self._random.random() >= self.failure_fraction:
                 return None
             kind = self._random.choice(["503", "dropped", "half"])
             self.failures[kind] += 1
@@ -94,8 +99,9 @@ class FlakyProxy:
 
 
 @contextmanager
-def flaky_proxy(backend_port: int, failure_fraction: float) -> Iterator[FlakyProxy]:
-    proxy = FlakyProxy(backend_port, failure_fraction)
+def flaky_proxy(backend_port: int, failure_fraction: float, at_least_every: int = 1_000_000) -> Iterator[FlakyProxy]:
+    """Opens a proxy; `at_least_every` fails every so many requests whatever is drawn, so that short tests see some."""
+    proxy = FlakyProxy(backend_port, failure_fraction, at_least_every)
     try:
         yield proxy
     finally:

@@ -1,0 +1,180 @@
+"""Runs that read from and write to stores: emulators of S3 and Google Cloud Storage, behind a proxy that fails."""
+
+import contextlib
+import io
+import pathlib
+import time
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import cli
+from tests.factories import jpeg, tiny_model, write_samples, write_tar
+from tests.faults.flaky_proxy import flaky_proxy
+from transforms import store
+
+FAILURES = 0.05
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.keras"
+    tiny_model(classes=8).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_samples(folder / "a.tar", 20)
+    write_samples(folder / "b.tar", 3, first=20)
+    write_tar(folder / "c.tar", [("broken.jpg", jpeg()[:100])])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    sleep = time.sleep
+    monkeypatch.setattr("time.sleep", lambda seconds: sleep(min(seconds, 0.02)))
+
+
+class S3:
+    scheme = "s3"
+
+    def __init__(self, monkeypatch):
+        moto_server = pytest.importorskip("moto.server")
+        self._boto3 = pytest.importorskip("boto3")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        self._server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server.start()
+        _, self.port = self._server.get_host_and_port()
+        self._client = self._boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self.port}")
+        self._client.create_bucket(Bucket="bucket")
+
+    def options(self, port: int) -> list[str]:
+        return [f"--s3_endpoint_url=http://127.0.0.1:{port}"]
+
+    def put(self, name: str, content: bytes) -> None:
+        self._client.put_object(Bucket="bucket", Key=name, Body=content)
+
+    def get(self, prefix: str) -> dict[str, bytes]:
+        listed = self._client.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
+        return {
+            item["Key"]: self._client.get_object(Bucket="bucket", Key=item["Key"])["Body"].read() for item in listed
+        }
+
+    def close(self) -> None:
+        self._server.stop()
+
+
+class Gcs:
+    scheme = "gs"
+
+    def __init__(self, monkeypatch):
+        server = pytest.importorskip("gcp_storage_emulator.server")
+        storage = pytest.importorskip("google.cloud.storage")
+        self._monkeypatch = monkeypatch
+        self._server = server.create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
+        self._server.start()
+        self.port = self._server._api._httpd.server_address[1]
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{self.port}")
+        self._bucket = storage.Client.create_anonymous_client().bucket("bucket")
+
+    def options(self, port: int) -> list[str]:
+        self._monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        return ["--no_auth", "--project=test"]
+
+    def put(self, name: str, content: bytes) -> None:
+        self._bucket.blob(name).upload_from_string(content)
+
+    def get(self, prefix: str) -> dict[str, bytes]:
+        return {blob.name: blob.download_as_bytes() for blob in self._bucket.client.list_blobs("bucket", prefix=prefix)}
+
+    def close(self) -> None:
+        self._server.stop()
+
+
+@pytest.fixture(params=[S3, Gcs])
+def emulator(request, monkeypatch):
+    with contextlib.closing(request.param(monkeypatch)) as emulator:
+        yield emulator
+
+
+def run(source: str, output: str, model: str, *options: str) -> int:
+    words = ["run", "--input", source, "--output", output, "--model", model, "--set", "model.batch_size=4"]
+    return cli.main([*words, "--set", "failures.max_fraction=0.1", *options])
+
+
+def comparable(table: pa.Table) -> pa.Table:
+    """Drops what names the place; sorts by the image, of which there is one of each name."""
+    return table.drop_columns(["uri", "shard_id"]).replace_schema_metadata().sort_by("image_id")
+
+
+def test_a_run_on_a_store_that_fails_now_and_then_equals_the_local_one(emulator, data, tiny, tmp_path, capsys):
+    assert run(str(data / "*.tar"), str(tmp_path / "local"), tiny) == 0
+    for path in data.iterdir():
+        emulator.put(f"in/{path.name}", path.read_bytes())
+    root = f"{emulator.scheme}://bucket"
+    with flaky_proxy(emulator.port, FAILURES, at_least_every=7) as proxy:
+        code = run(f"{root}/in/*.tar", f"{root}/out", tiny, *emulator.options(proxy.port))
+        said = capsys.readouterr().err
+        assert code == 0, said
+        assert sum(proxy.failures.values()) >= 3
+        assert run(f"{root}/in/*.tar", f"{root}/out", tiny, *emulator.options(proxy.port)) == 0
+        assert "3 of 3 shards are done already" in capsys.readouterr().err
+        proxy.stop_failing()
+        files = emulator.get("out/")
+    assert "out/_SUCCESS" in files
+    assert not [name for name in files if "/_tmp/" in name]
+    images = pa.concat_tables(
+        pq.read_table(io.BytesIO(files[name])) for name in files if name.startswith("out/images/")
+    )
+    local = pyarrow.dataset.dataset(tmp_path / "local" / "images").to_table()
+    assert comparable(images).equals(comparable(local))
+    assert len([name for name in files if name.startswith("out/rejects/")]) == 1
+
+
+def test_problems_of_a_store_are_one_line_before_the_run(emulator, tiny, capsys):
+    root, options = f"{emulator.scheme}://bucket", emulator.options(emulator.port)
+    assert run(f"{root}/nothing/*.tar", f"{root}/out", tiny, *options) == 2
+    assert "no file matches the input" in capsys.readouterr().err
+    assert run(f"{emulator.scheme}://no-such-bucket/in/*.tar", f"{root}/out", tiny, *options) == 2
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1, said
+
+
+def test_a_store_that_is_down_is_given_up(monkeypatch):
+    asked = []
+
+    def refuse(path, **_):
+        asked.append(path)
+        raise ConnectionError("connection refused")
+
+    monkeypatch.setattr(store.FileSystems, "exists", refuse)
+    with pytest.raises(ConnectionError):
+        store.exists("gs://bucket/file")
+    assert len(asked) == 7  # once, and six times more
+
+
+@pytest.mark.parametrize("error", [PermissionError("no"), FileNotFoundError("gone"), ValueError("bad path")])
+def test_what_asking_again_does_not_mend_is_not_asked_again(monkeypatch, error):
+    asked = []
+
+    def refuse(path, **_):
+        asked.append(path)
+        raise error
+
+    monkeypatch.setattr(store.FileSystems, "exists", refuse)
+    with pytest.raises(type(error)):
+        store.exists("gs://bucket/file")
+    assert len(asked) == 1
+
+
+def test_folders_on_stores_are_joined_with_slashes():
+    assert store.join("s3://bucket/a", "b") == "s3://bucket/a/b"
+    assert not store.is_local("s3://bucket/a")
+    assert store.is_local(str(pathlib.Path("a").absolute()))
