@@ -11,9 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from transforms.dilation import Dilation, is_plain_convolution
 from transforms.layers import Call, LayerGraph
 
-_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+_NO_DILATION = Dilation()
 # called directly, since a layer's __call__ casts to the layer's own type
 _ANY_DTYPE = (
     *("AveragePooling2D", "GlobalAveragePooling2D", "MaxPooling2D", "ZeroPadding2D", "Cropping2D"),
@@ -21,29 +22,31 @@ _ANY_DTYPE = (
 )
 
 
-def fold(graph: LayerGraph, dtype: str = "float32") -> Callable[[tf.Tensor], tf.Tensor]:
+def fold(
+    graph: LayerGraph, dtype: str = "float32", dilation: Dilation = _NO_DILATION
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function from the graph's input to its output, to be traced inside a `tf.function`.
 
     Args:
       graph: the calls to make, and no others.
       dtype: of the convolutions and of what follows them: "float32", "bfloat16" or "float16".
+      dilation: convolutions to run otherwise than their layers say.
 
     Returns:
       A function from a (n, h, w, channels) float32 tensor to the output, in `dtype` or float32.
     """
-    folded = _Folded(graph, tf.as_dtype(dtype))
-    return folded.run
+    return _Folded(graph, tf.as_dtype(dtype), dilation).run
 
 
 class _Folded:
     """A graph with, for each call, what is folded into it."""
 
-    def __init__(self, graph: LayerGraph, dtype: tf.DType):
-        self.graph, self.dtype = graph, dtype
+    def __init__(self, graph: LayerGraph, dtype: tf.DType, dilation: Dilation):
+        self.graph, self.dtype, self.dilation = graph, dtype, dilation
         self.norms: dict[int, Call] = {}  # by the number of the convolution's output
         self.paddings: dict[int, Call] = {}  # by the number of the padding's output
         for call in graph.calls:
-            if call.kind in _CONVOLUTIONS and _is_plain_convolution(call.layer):
+            if is_plain_convolution(call):
                 self._find_norm(call)
                 if call.kind == "Conv2D":  # oneDNN aborts on a depthwise one with explicit padding and a bias
                     self._find_padding(call)
@@ -79,7 +82,7 @@ class _Folded:
 
     def _evaluate(self, call: Call, values: dict[int, tf.Tensor]):
         layer, x = call.layer, values[call.inputs[0]]
-        if call.kind in _CONVOLUTIONS and _is_plain_convolution(layer):
+        if is_plain_convolution(call):
             return self._convolve(call, x)
         if call.kind == "BatchNormalization" and layer.axis in (-1, 3):
             scale, shift = _affine(layer)
@@ -101,18 +104,32 @@ class _Folded:
             scale, shift = _affine(self.norms[out].layer)
             bias = shift if bias is None else shift + bias * scale
             kernel = kernel * (scale if call.kind == "Conv2D" else scale.reshape(kernel.shape[2:]))
-        padding = layer.padding.upper()
-        if call.inputs[0] in self.paddings:
-            padding = [[0, 0], *map(list, self.paddings[call.inputs[0]].layer.padding), [0, 0]]
+        strides, dilation, padding = self._sampling(call, x)
         x, kernel = tf.cast(x, self.dtype), self._constant(kernel, self.dtype)
         if call.kind == "Conv2D":
-            y = tf.nn.conv2d(x, kernel, layer.strides, padding, dilations=layer.dilation_rate)
+            y = tf.nn.conv2d(x, kernel, strides, padding, dilations=dilation)
         else:
-            strides = [1, *layer.strides, 1]
-            y = tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=layer.dilation_rate)
+            y = tf.nn.depthwise_conv2d(x, kernel, [1, *strides, 1], padding, dilations=dilation)
         if bias is not None:
             y = tf.nn.bias_add(y, self._constant(bias, self.dtype))
         return _activate(layer, y)
+
+    def _sampling(self, call: Call, x: tf.Tensor):
+        """Returns the strides, dilation and padding of a convolution, as the layer or else `dilation` says."""
+        layer, out = call.layer, call.outputs[0]
+        strides, dilation = layer.strides, layer.dilation_rate
+        folded = self.paddings.get(call.inputs[0])
+        changed = out in self.dilation.unstrided or out in self.dilation.dilated
+        if not (folded or changed):
+            return strides, dilation, layer.padding.upper()
+        padding = folded.layer.padding if folded else _padding(layer, x.shape[1:3])
+        if out in self.dilation.unstrided:
+            padding = [_padding_for_all(x.shape[1 + i], layer.kernel_size[i], padding[i]) for i in range(2)]
+            strides = (1, 1)
+        elif out in self.dilation.dilated:
+            padding = [(2 * before, 2 * after) for before, after in padding]
+            dilation = [2 * rate for rate in dilation]
+        return strides, dilation, [[0, 0], *map(list, padding), [0, 0]]
 
     def _constant(self, values: np.ndarray, dtype: tf.DType) -> tf.Tensor:
         # made inside the trace: a constant captured from outside would become an input, and nothing be folded into it
@@ -124,8 +141,24 @@ def _numpy(variable) -> np.ndarray:
         return np.asarray(variable, np.float32)
 
 
-def _is_plain_convolution(layer) -> bool:
-    return layer.data_format == "channels_last" and getattr(layer, "groups", 1) == 1
+def _padding(layer, sides) -> list[tuple[int, int]]:
+    """Returns what a convolution pads on each axis of an input, (before, after); TensorFlow's rule for "same"."""
+    pairs = []
+    for side, kernel, stride, rate in zip(sides, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True):
+        extent = (kernel - 1) * rate + 1
+        total = max((-(-side // stride) - 1) * stride + extent - side, 0) if layer.padding == "same" else 0
+        pairs.append((total // 2, total - total // 2))
+    return pairs
+
+
+def _padding_for_all(side: int, kernel: int, padding: tuple[int, int]) -> tuple[int, int]:
+    """Returns the padding with which a kernel of stride 1 gives exactly twice the outputs that it gave with stride 2.
+
+    What lies before stays, so that the old outputs are the even ones of the new.
+    """
+    before, after = padding
+    outputs = 2 * ((before + side + after - kernel) // 2 + 1)
+    return before, outputs + kernel - 1 - before - side
 
 
 def _is_linear(layer) -> bool:

@@ -1,0 +1,93 @@
+"""Class maps of twice the resolution without retraining: the last stride removed, what follows it dilated.
+
+Yu et al., Dilated Residual Networks, CVPR 2017, section 2: a network whose stride is removed computes at every second
+position what it computed before, where each convolution behind the stride takes every second of its inputs.
+"""
+
+from typing import NamedTuple
+
+from transforms.layers import Call, LayerGraph
+
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+_POSITION_BY_POSITION = ("Activation", "Add", "BatchNormalization", "Concatenate", "Dropout", "Multiply", "ReLU")
+
+
+class DilationError(ValueError):
+    """The graph does not permit maps of twice the resolution."""
+
+
+class Dilation(NamedTuple):
+    """Convolutions that are run otherwise than their layers say, by the numbers of their outputs.
+
+    Attributes:
+      unstrided: without their stride of 2.
+      dilated: with twice their dilation.
+    """
+
+    unstrided: frozenset[int] = frozenset()
+    dilated: frozenset[int] = frozenset()
+
+
+def remove_last_stride(graph: LayerGraph) -> Dilation:
+    """Finds what to change for an output of twice the resolution.
+
+    Every second row and column of the new output, from the first on, equal the old output.
+
+    Args:
+      graph: from the images to the feature maps.
+
+    Raises:
+      DilationError: the last stride is not of convolutions, or a layer behind it can't be dilated.
+    """
+    strides = _total_strides(graph)
+    last_stage = [call for call in graph.calls if strides[call.outputs[0]] == strides[graph.output]]
+    unstrided, dilated = [], []
+    for call in last_stage:
+        if _stride(call) != (1, 1):
+            if not is_plain_convolution(call) or _stride(call) != (2, 2):
+                raise _refusal(call, "is where the last stride is, and not a plain convolution of stride 2")
+            unstrided.append(call.outputs[0])
+        elif is_plain_convolution(call):
+            if tuple(call.layer.kernel_size) != (1, 1):
+                dilated.append(call.outputs[0])
+        elif not (call.kind in _POSITION_BY_POSITION or _is_padding_of_convolution(graph, call)):
+            raise _refusal(call, "follows the last stride and can't be dilated")
+    if not unstrided:
+        raise DilationError("cam.resolution=14 needs a model with a strided convolution: this one has none")
+    return Dilation(frozenset(unstrided), frozenset(dilated))
+
+
+def is_plain_convolution(call: Call) -> bool:
+    """Tells whether a call is a convolution of Keras' own over the last axis, without groups."""
+    if call.kind not in _CONVOLUTIONS:
+        return False
+    return call.layer.data_format == "channels_last" and getattr(call.layer, "groups", 1) == 1
+
+
+def _total_strides(graph: LayerGraph) -> dict[int, int]:
+    """Returns, for each value, how many pixels of the input lie between its rows."""
+    strides = {graph.input: 1}
+    for call in graph.calls:
+        stride = max(strides[number] for number in call.inputs) * _stride(call)[0]
+        strides |= dict.fromkeys(call.outputs, stride)
+    return strides
+
+
+def _stride(call: Call) -> tuple[int, ...]:
+    stride = getattr(call.layer, "strides", (1, 1))
+    return (stride, stride) if isinstance(stride, int) else tuple(stride)
+
+
+def _is_padding_of_convolution(graph: LayerGraph, call: Call) -> bool:
+    """Tells whether a call pads for one plain convolution, so that its padding can grow with the dilation."""
+    following = graph.consumers(call.outputs[0])
+    return (
+        call.kind == "ZeroPadding2D"
+        and len(following) == 1
+        and is_plain_convolution(following[0])
+        and following[0].layer.padding == "valid"
+    )
+
+
+def _refusal(call: Call, why: str) -> DilationError:
+    return DilationError(f"cam.resolution=14 is not possible with this model: {call.layer.name} ({call.kind}) {why}")
