@@ -8,9 +8,9 @@ import rich.table
 
 from pipeline.config import Config
 from pipeline.plan import read_plan
-from pipeline.run import ExitCode, UsageError
+from pipeline.run import ExitCode, UsageError, engine_settings
 from transforms import model, store
-from transforms.engine import Engine, EngineSettings
+from transforms.engine import Engine
 from transforms.layout import Layout
 
 _TRIAL_IMAGES, _TRIAL_SECONDS = 64, 2.0
@@ -18,13 +18,13 @@ _TRIAL_IMAGES, _TRIAL_SECONDS = 64, 2.0
 
 def inspect_model(config: Config, console: rich.console.Console) -> ExitCode:
     """Loads a model and prints its head, its precision and its speed on this machine."""
-    engine = Engine(EngineSettings(config.model.source, config.model.preprocess, config.model.precision))
+    engine = Engine(engine_settings(config))
     classifier, device = engine.classifier, engine.device
     names = model.class_names(config.model.source, config.model.class_names, engine.num_classes)
     table = _table(config.model.source)
     table.add_row("model", classifier.name)
     table.add_row("fingerprint", model.fingerprint(config.model.source))
-    table.add_row("head", classifier.head)
+    table.add_row("head", classifier.head.description)
     table.add_row("input", f"{classifier.side_px}x{classifier.side_px}, preprocessing {classifier.preprocess}")
     table.add_row("classes", f"{engine.num_classes}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")
     table.add_row("device", device.name)

@@ -111,28 +111,21 @@ def _output(config: Config) -> Layout:
 
 def _resolve(config: Config, layout: Layout, run_id: str) -> tuple[dict[str, Any], Job]:
     """Loads the model, which tells whether it can be used at all, and settles all that depends on it."""
-    source = config.model.source
-    if source not in model.BUILT_IN and store.is_local(source):
-        source = os.path.abspath(source)
-    engine_settings = EngineSettings(
-        source,
-        config.model.preprocess,
-        config.model.precision,
-        config.cam.top_k,
-        config.cam.include_label,
-        config.output.logits,
-        config.output.embeddings,
-        config.output.activations,
-        _batch_size(config),
-    )
-    engine: Engine = shared_engine(engine_settings)
+    chosen = engine_settings(config)
+    source = chosen.source
+    engine: Engine = shared_engine(chosen)
     class_names = model.class_names(source, config.model.class_names, engine.num_classes)
     row_settings = settings.row_settings(config, model.fingerprint(source), class_names)
     row_fingerprint = settings.fingerprint(row_settings)
+    classifier = engine.classifier
     about: dict[str, Any] = {
         "cambeam_version": __version__,
         "fingerprint": row_fingerprint,
-        "model": {"name": engine.classifier.name, "fingerprint": row_settings["model"], "head": engine.classifier.head},
+        "model": {
+            "name": classifier.name,
+            "fingerprint": row_settings["model"],
+            "head": classifier.head.description,
+        },
         "num_classes": engine.num_classes,
         "config": config.model_dump(exclude={"output": {"path"}, "input": {"pattern"}}),
     }
@@ -142,12 +135,29 @@ def _resolve(config: Config, layout: Layout, run_id: str) -> tuple[dict[str, Any
         run_id,
         layout.temporary(run_id, "plan.jsonl"),
         row_fingerprint,
-        engine_settings,
+        chosen,
         engine.side_px,
         class_names,
         about,
     )
     return row_settings, job
+
+
+def engine_settings(config: Config) -> EngineSettings:
+    """Returns the part of a configuration that concerns the model; a local path becomes absolute."""
+    source, cam, output = config.model.source, config.cam, config.output
+    if source not in model.BUILT_IN and store.is_local(source):
+        source = os.path.abspath(source)
+    return EngineSettings(
+        source,
+        config.model.preprocess,
+        config.model.precision,
+        **cam.model_dump(),
+        logits=output.logits,
+        embeddings=output.embeddings,
+        activations=output.activations,
+        batch_size=_batch_size(config),
+    )
 
 
 def _batch_size(config: Config) -> int:

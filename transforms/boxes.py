@@ -1,5 +1,6 @@
 """Boxes from class activation maps: a threshold, connected components, bounding rectangles (Zhou et al. 2016, 3.2)."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ def find_boxes(
     normalization: str = "minmax",
     components: str = "largest",
     min_area_frac: float = 0.01,
+    ivr_percentile: float = cams.IVR_PERCENTILE,
 ) -> list[Box]:
     """Finds the objects of one class map: the bounding rectangles of what lies above a share of its maximum.
 
@@ -29,12 +31,13 @@ def find_boxes(
       normalization: a key of `cam.NORMALIZATIONS`.
       components: "largest" gives one box, "all" one for every connected component that is large enough.
       min_area_frac: of the map; smaller components make no box, but the largest always does.
+      ivr_percentile: of the map; what lies below is taken as 0 where the normalisation is "ivr".
 
     Returns:
       Boxes in pixels of a map of 224x224, the largest component's first, scored by the mean of the normalised map
       inside them; none where the map is constant.
     """
-    normalized = cams.NORMALIZATIONS[normalization](cams.upsample(cam, MAP_SIDE_PX, MAP_SIDE_PX))
+    normalized = cams.normalize(cams.upsample(cam, MAP_SIDE_PX, MAP_SIDE_PX), normalization, ivr_percentile)
     mask = (normalized > threshold_frac * normalized.max()).view(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     stats = stats[1:]  # the first is the background
@@ -66,6 +69,7 @@ class LocateObjects(beam.PTransform):
     normalization: str = "minmax"
     components: str = "largest"
     min_area_frac: float = 0.01
+    ivr_percentile: float = cams.IVR_PERCENTILE
 
     def __post_init__(self):
         super().__init__()
@@ -77,9 +81,11 @@ class LocateObjects(beam.PTransform):
             raise ValueError(f"components must be 'largest' or 'all', got {self.components!r}")
         if not 0 <= self.min_area_frac < 1:
             raise ValueError(f"min_area_frac must lie in [0, 1), got {self.min_area_frac}")
+        if not 0 <= self.ivr_percentile < 100:
+            raise ValueError(f"ivr_percentile must lie in [0, 100), got {self.ivr_percentile}")
 
     def expand(self, batches):
-        settings = (self.threshold_frac, self.normalization, self.components, self.min_area_frac)
+        settings = dataclasses.astuple(self)
         return batches | "FindBoxes" >> beam.Map(locate_batch, *settings).with_output_types(ShardBatch)
 
 
@@ -96,7 +102,22 @@ def locate_batch(batch: ShardBatch, *settings) -> ShardBatch:
             for cam, probability in zip(predictions.cams[row], predictions.probability[row], strict=True)
         ]
 
-    return batch.after("locate", started, boxes=list(thread_pool("render").map(locate, range(len(batch)))))
+    pool = thread_pool("render")
+    boxes = list(pool.map(locate, range(len(batch))))
+    views = predictions.views
+    consistency = [] if views is None else list(pool.map(lambda both: agreement(*both, *settings), views))
+    return batch.after("locate", started, boxes=boxes, consistency=consistency)
+
+
+def agreement(cam: np.ndarray, mirrored: np.ndarray, *settings) -> float | None:
+    """Returns the intersection over union of the largest boxes of two maps; None where one of them has no box.
+
+    Args:
+      cam, mirrored: (h, w) float32 raw class maps, of an image and of its mirror image, mirrored back.
+      settings: the parameters of `find_boxes` after the map.
+    """
+    one, other = find_boxes(cam, *settings), find_boxes(mirrored, *settings)
+    return iou(one[0], other[0]) if one and other else None
 
 
 def iou(a, b) -> float:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 _FLAT = 1e-30  # a map of a smaller range is constant; dividing by it would overflow
+IVR_PERCENTILE = 45.0  # of a map; Kim et al. 2021 choose it between 30 and 50
 
 
 def class_activation_maps(activations, class_weights):
@@ -42,7 +43,7 @@ def max_only(cam: np.ndarray) -> np.ndarray:
     return _scale(np.maximum(cam, 0), 0.0, float(cam.max()))
 
 
-def inferior_value_removal(cam: np.ndarray, percentile: float = 45.0) -> np.ndarray:
+def inferior_value_removal(cam: np.ndarray, percentile: float = IVR_PERCENTILE) -> np.ndarray:
     """(h, w) -> (h, w) float32 in [0, 1]: what lies below the percentile of the map becomes 0, the maximum 1.
 
     IVR of Kim et al., Normalization Matters in Weakly Supervised Object Localization, ICCV 2021, section 4.
@@ -62,3 +63,10 @@ NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "max": max_only,
     "ivr": inferior_value_removal,
 }
+
+
+def normalize(cam: np.ndarray, normalization: str = "minmax", ivr_percentile: float = IVR_PERCENTILE) -> np.ndarray:
+    """(h, w) -> (h, w) float32 in [0, 1], by a key of NORMALIZATIONS; the percentile concerns "ivr" alone."""
+    if normalization == "ivr":
+        return inferior_value_removal(cam, ivr_percentile)
+    return NORMALIZATIONS[normalization](cam)

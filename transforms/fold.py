@@ -109,6 +109,8 @@ class _Folded:
         if call.kind == "Conv2D":
             y = tf.nn.conv2d(x, kernel, strides, padding, dilations=dilation)
         else:
+            if not isinstance(padding, str):  # oneDNN aborts on explicit padding and a bias here
+                x, padding = tf.pad(x, padding), "VALID"
             y = tf.nn.depthwise_conv2d(x, kernel, [1, *strides, 1], padding, dilations=dilation)
         if bias is not None:
             y = tf.nn.bias_add(y, self._constant(bias, self.dtype))

@@ -1,12 +1,13 @@
-"""Finding the head of a classifier: global average pooling and one linear layer (Zhou et al. 2016, section 2)."""
+"""The head of a classifier: global average pooling and one linear layer (Zhou et al. 2016, section 2)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from transforms.layers import Call, LayerGraph
 
-_PASSED_OVER = ("Dropout", "SpatialDropout2D", "Flatten", "Reshape", "Identity", "ActivityRegularization")
+PASSED_OVER = ("Dropout", "SpatialDropout2D", "Flatten", "Reshape", "Identity", "ActivityRegularization")
 
 
 class NoHeadError(ValueError):
@@ -17,18 +18,31 @@ class Head(NamedTuple):
     """The linear head over pooled features: logits = mean over (h, w) of the features @ weights + bias.
 
     Attributes:
-      features: number of the (n, h, w, channels) value that is pooled.
+      features: the (n, h, w, channels) value that is pooled, as its graph knows it: by number, or a tensor by name.
       weights: (channels, classes) float32.
       bias: (classes,) float32.
       softmax: the model's own output is probabilities, not logits.
       description: the layers, for people.
     """
 
-    features: int
+    features: Any
     weights: np.ndarray
     bias: np.ndarray
     softmax: bool
     description: str
+
+    @property
+    def num_classes(self) -> int:
+        """The number of logits."""
+        return len(self.bias)
+
+    def logits(self, activations: tf.Tensor) -> tf.Tensor:
+        """(n, h, w, channels) features -> (n, classes)."""
+        return tf.reduce_mean(activations, axis=(1, 2)) @ self.weights + self.bias
+
+    def class_weights(self, activations: tf.Tensor, class_index: tf.Tensor) -> tf.Tensor:
+        """Returns the (n, channels, k) weights of the feature maps in the maps of (n, k) classes."""
+        return tf.transpose(tf.gather(self.weights, class_index, axis=1), (1, 0, 2))
 
 
 def find_head(graph: LayerGraph) -> Head:
@@ -51,10 +65,10 @@ def find_head(graph: LayerGraph) -> Head:
             return Head(call.inputs[0], weights, bias, softmax, names)
         if linear is None and (found := _linear(call)) is not None:
             linear = found
-            softmax |= _activation(call) == "softmax"
-        elif linear is None and (call.kind == "Softmax" or _activation(call) == "softmax"):
+            softmax |= activation(call) == "softmax"
+        elif linear is None and (call.kind == "Softmax" or activation(call) == "softmax"):
             softmax = True
-        elif call.kind not in _PASSED_OVER and (call.kind != "Activation" or _activation(call) != "linear"):
+        elif call.kind not in PASSED_OVER and (call.kind != "Activation" or activation(call) != "linear"):
             break
         if len(call.inputs) != 1:
             break
@@ -62,7 +76,7 @@ def find_head(graph: LayerGraph) -> Head:
     layers = " <- ".join(f"{step.layer.name} ({step.kind})" for step in path[:6])
     raise NoHeadError(
         "class activation maps need a model that ends in global average pooling and one dense layer (or 1x1 "
-        f"convolution) of logits or softmax; this one ends in {layers}"
+        f"convolution) of logits or softmax; this one ends in {layers}: use --set cam.method=grad-cam"
     )
 
 
@@ -78,7 +92,7 @@ def _is_pooling(call: Call) -> bool:
 def _linear(call: Call) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns (channels, classes) weights and (classes,) bias of a linear or softmax layer over pooled features."""
     layer = call.layer
-    if call.kind not in ("Dense", "Conv2D") or _activation(call) not in ("linear", "softmax"):
+    if call.kind not in ("Dense", "Conv2D") or activation(call) not in ("linear", "softmax"):
         return None
     weights = np.asarray(layer.kernel, np.float32)
     if call.kind == "Conv2D":
@@ -90,7 +104,7 @@ def _linear(call: Call) -> tuple[np.ndarray, np.ndarray] | None:
     return weights, bias
 
 
-def _activation(call: Call) -> str | None:
+def activation(call: Call) -> str | None:
     """Returns the name of a layer's activation function; None for a layer that has none."""
     activation = getattr(call.layer, "activation", None)
     return getattr(activation, "__name__", None)

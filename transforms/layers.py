@@ -12,6 +12,7 @@ class Call(NamedTuple):
       arguments: of the call, with symbolic tensors in the places of values.
       symbols: the number of each symbolic tensor of the arguments, by its id().
       inputs, outputs: the numbers of the values that the call takes and makes.
+      shape: of the first output, None where it depends on the input.
     """
 
     layer: Any
@@ -19,6 +20,7 @@ class Call(NamedTuple):
     symbols: dict[int, int]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    shape: tuple[int | None, ...]
 
     @property
     def kind(self) -> str:
@@ -91,7 +93,8 @@ def flatten(model) -> LayerGraph:
                 else:
                     made = [next(numbers) for _ in node.outputs]
                     symbols = {id(tensor): value_of[id(tensor)] for tensor in node.input_tensors}
-                    calls.append(Call(node.operation, node.arguments, symbols, tuple(taken), tuple(made)))
+                    shape = tuple(node.outputs[0].shape)
+                    calls.append(Call(node.operation, node.arguments, symbols, tuple(taken), tuple(made), shape))
                 value_of.update(zip(map(id, node.outputs), made, strict=True))
         return [value_of[id(tensor)] for tensor in functional.outputs]
 

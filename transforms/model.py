@@ -5,11 +5,15 @@ import os
 import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from transforms import demo_model, store
+
+if TYPE_CHECKING:
+    from transforms.grad_cam import GradientHead
+    from transforms.head import Head
 
 DEFAULT_SIDE_PX = 224  # of a model that takes any size
 BUILT_IN = ("demo", "imagenet")
@@ -22,53 +26,58 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A loaded model, split into features and a linear head over their spatial mean.
+    """A loaded model, split into features and a head.
 
     Attributes:
       name: of the model, for people.
       side_px: of its square input.
       preprocess: a kind that `preprocess.preprocess` knows.
-      weights: (channels, classes) float32 of the head.
-      bias: (classes,) float32 of the head.
-      head: its layers, for people.
+      head: from features to logits, and the weights of the features in the maps.
       features: (dtype name) -> function from (n, side, side, 3) preprocessed float32 to (n, h, w, channels), to be
         traced inside a `tf.function`.
       outputs: the model as it was loaded, from preprocessed images to (n, classes).
-      softmax: `outputs` are probabilities, not logits.
+      map_step: the features that the head takes are every map_step-th row and column, from the first on.
+      float32_only: `features` has no other dtype.
     """
 
     name: str
     side_px: int
     preprocess: str
-    weights: np.ndarray
-    bias: np.ndarray
-    head: str
+    head: "Head | GradientHead"
     features: Callable[[str], Callable[[Any], Any]]
     outputs: Callable[[Any], Any]
-    softmax: bool
+    map_step: int = 1
+    float32_only: bool = False
 
 
-def load(source: str, preprocess: str = "auto") -> Classifier:
+def load(source: str, preprocess: str = "auto", method: str = "cam", resolution: int = 7) -> Classifier:
     """Loads a classifier.
 
     Args:
       source: "demo", "imagenet", the path of a .keras file, or a SavedModel's folder.
       preprocess: a kind of `preprocess.PREPROCESSINGS`, or "auto" to tell by the model.
+      method: "cam" for models with a pooled head, "grad-cam" for any chain of layers behind the last feature maps.
+      resolution: 7 for features as the model has them, 14 for twice as many rows and columns (7 and 14 in ResNet-50).
 
     Raises:
-      ModelError: there is no such model, it has no head to read class maps from, or it can't be told how to preprocess
-        images for it.
+      ModelError: there is no such model, it has no head to read class maps from, it can't have the resolution, or it
+        can't be told how to preprocess images for it.
     """
     try:
         if source == "demo":
-            return _from_keras(demo_model.load(), "caffe" if preprocess == "auto" else preprocess)
+            return _from_keras(demo_model.load(), "caffe" if preprocess == "auto" else preprocess, method, resolution)
         if source == "imagenet":
-            return _from_keras(_load_imagenet(), "caffe" if preprocess == "auto" else preprocess)
+            return _from_keras(_load_imagenet(), "caffe" if preprocess == "auto" else preprocess, method, resolution)
         if source.endswith(".keras"):
-            return _from_keras(_load_keras(source), preprocess)
+            return _from_keras(_load_keras(source), preprocess, method, resolution)
         if store.exists(store.join(source, "saved_model.pb")):
             from transforms import saved_model
 
+            if method != "cam" or resolution != 7:
+                raise ModelError(
+                    f"{source}: a SavedModel runs as it was saved, with cam.method=cam and cam.resolution=7 only; "
+                    "grad-cam and 14 need a .keras file"
+                )
             return saved_model.load(source, preprocess)
     except ModelError:
         raise
@@ -155,28 +164,27 @@ def _load_keras(path: str):
         raise ModelError(f"{path} can't be loaded as a Keras model: {error}") from error
 
 
-def _from_keras(model, preprocess_kind: str) -> Classifier:
-    from transforms import fold, head, layers, preprocess
+def _from_keras(model, preprocess_kind: str, method: str, resolution: int) -> Classifier:
+    from transforms import dilation, fold, grad_cam, head, layers, preprocess
 
     graph = layers.flatten(model)
-    found = head.find_head(graph)
+    found = grad_cam.find_head(graph) if method == "grad-cam" else head.find_head(graph)
     if preprocess_kind == "auto":
         preprocess_kind = preprocess.guess(model.name, [call.kind for call in graph.calls])
     feature_graph = graph.until(found.features)
+    changes = dilation.remove_last_stride(feature_graph) if resolution == 14 else dilation.Dilation()
     return Classifier(
         name=model.name,
-        side_px=_side_px(model.inputs[0].shape),
+        side_px=side_px(model.inputs[0].shape),
         preprocess=preprocess_kind,
-        weights=found.weights,
-        bias=found.bias,
-        head=found.description,
-        features=lambda dtype: fold.fold(feature_graph, dtype),
+        head=found,
+        features=lambda dtype: fold.fold(feature_graph, dtype, changes),
         outputs=lambda images: model(images, training=False),
-        softmax=found.softmax,
+        map_step=2 if resolution == 14 else 1,
     )
 
 
-def _side_px(shape) -> int:
+def side_px(shape) -> int:
     """Returns the side of a model's square input of shape (n, h, w, 3)."""
     if len(shape) != 4 or shape[3] != 3:
         raise ModelError(f"the model's input has shape {tuple(shape)}, expected (n, height, width, 3)")

@@ -129,7 +129,9 @@ class Predictions(NamedTuple):
       probability: (n, k) float32, softmax over all classes.
       logit: (n, k) float32.
       rank: (n, k) int32, 0 for the most probable class.
-      cams: (n, k, h, w) float32, the raw class maps.
+      cams: (n, k, h, w) float32, the raw class maps; averaged with those of the mirrored image, where asked for.
+      views: (n, 2, h, w) float32, the top class's map of the image and that of the mirrored image, mirrored back; where
+        maps are averaged.
       logits: (n, classes) float32, where asked for.
       embedding: (n, channels) float32, the pooled activations, where asked for.
       activations: (n, h, w, channels) float32, where asked for.
@@ -143,6 +145,7 @@ class Predictions(NamedTuple):
     logits: np.ndarray | None = None
     embedding: np.ndarray | None = None
     activations: np.ndarray | None = None
+    views: np.ndarray | None = None
 
     def select(self, rows) -> "Predictions":
         """Returns the predictions of some of the images."""
@@ -188,6 +191,7 @@ class ShardBatch:
       first_index: index_in_shard of the batch's first image or reject.
       pixels: (n, side, side, 3) uint8 RGB, the model's input for `images`.
       boxes: for each image and each of its k classes, the boxes, best first.
+      consistency: for each image, how well the boxes of it and of its mirror image agree; None where that is not known.
       thumbnails: JPEG bytes for each image.
       seconds: spent on this batch so far, by stage.
       done: the shard was committed earlier: there is nothing to do but to pass its totals on.
@@ -202,6 +206,7 @@ class ShardBatch:
     rejects: list[Reject] = field(default_factory=list)
     predictions: Predictions | None = None
     boxes: list[list[list[Box]]] = field(default_factory=list)
+    consistency: list[float | None] = field(default_factory=list)
     thumbnails: list[bytes] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     precision: str = ""

@@ -39,6 +39,7 @@ _IMAGE_COLUMNS = [
     ("class_name", pa.string()),
     ("probability", pa.float32()),
     ("box", _BEST_BOX),
+    ("consistency", pa.float32()),
     ("predictions", pa.list_(_PREDICTION)),
 ]
 REJECT_SCHEMA = pa.schema(
@@ -119,6 +120,7 @@ def image_table(batch: ShardBatch, class_names: list[str], schema: pa.Schema, ca
         "class_name": names.take(top_class),
         "probability": predictions.probability[:, 0],
         "box": [boxes[0][0]._asdict() if boxes[0] else None for boxes in batch.boxes],
+        "consistency": batch.consistency or [None] * len(images),
         "predictions": _predictions(batch, names, cams),
         "logits": predictions.logits,
         "embedding": predictions.embedding,
