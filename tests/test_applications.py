@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from small_models import SIDE_PX, engine_of, pixels, predict, probabilities, randomize
+
+from tests.small_models import SIDE_PX, engine_of, pixels, predict, probabilities, randomize
 
 _MODELS = {
     "MobileNetV2": (keras.applications.MobileNetV2, 64),

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from small_models import engine_of, pixels, predict, resnet
 
+from tests.small_models import engine_of, pixels, predict, resnet
 from transforms.boxes import agreement, find_boxes, iou, locate_batch
 from transforms.records import Image, Shard, ShardBatch
 

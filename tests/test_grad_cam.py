@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import engine_of, features, flatten_and_dense, pixels, predict, probabilities, resnet
 
+from tests.small_models import engine_of, features, flatten_and_dense, pixels, predict, probabilities, resnet
 from transforms.grad_cam import find_head
 from transforms.head import NoHeadError
 from transforms.layers import flatten

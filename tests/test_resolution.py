@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import engine_of, pixels, predict, randomize, resnet
 
+from tests.small_models import engine_of, pixels, predict, randomize, resnet
 from transforms.dilation import DilationError, remove_last_stride
 from transforms.engine import Engine, EngineSettings
 from transforms.fold import fold

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import engine_of, features, flatten_and_dense, pixels, predict, randomize, resnet
 
+from tests.small_models import engine_of, features, flatten_and_dense, pixels, predict, randomize, resnet
 from transforms.engine import Engine, EngineSettings
 from transforms.model import ModelError
 
@@ -69,10 +69,9 @@ def test_what_cannot_be_used_is_refused(tmp_path):
         load(path)
     with pytest.raises(ModelError, match=r"set model\.preprocess"):
         load(path, "auto")
-    with pytest.raises(ModelError, match=r"14 need a \.keras file"):
-        load(path, resolution=14)
-    with pytest.raises(ModelError, match=r"grad-cam and 14 need a \.keras file"):
-        load(path, method="grad-cam")
+    for setting in ({"resolution": 14}, {"method": "grad-cam"}, {"refine": "affinity"}):
+        with pytest.raises(ModelError, match=r"need a \.keras file"):
+            load(path, **setting)
 
 
 def test_signatures_that_are_not_from_images_to_classes_are_refused(tmp_path):

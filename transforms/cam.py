@@ -52,6 +52,16 @@ def inferior_value_removal(cam: np.ndarray, percentile: float = IVR_PERCENTILE) 
     return _scale(np.maximum(cam, low), low, float(cam.max()))
 
 
+def percentile_as_standard(cam: np.ndarray, percentile: float = 95.0) -> np.ndarray:
+    """(h, w) -> (h, w) float32 in [0, 1]: negative values become 0, the percentile of the map and what exceeds it 1.
+
+    PaS of Bae et al., Rethinking Class Activation Mapping for Weakly Supervised Object Localization, ECCV 2020, section
+    3.3: the maximum of a map is one cell and swings with it, a percentile does not.
+    """
+    high = float(np.percentile(cam, percentile))
+    return _scale(np.clip(cam, 0, high), 0.0, high)
+
+
 def _scale(cam: np.ndarray, low: float, high: float) -> np.ndarray:
     if not high - low > _FLAT:
         return np.zeros(cam.shape, np.float32)
@@ -62,6 +72,7 @@ NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "minmax": minmax,
     "max": max_only,
     "ivr": inferior_value_removal,
+    "pas": percentile_as_standard,
 }
 
 

@@ -39,12 +39,12 @@ def remove_last_stride(graph: LayerGraph) -> Dilation:
     Raises:
       DilationError: the last stride is not of convolutions, or a layer behind it can't be dilated.
     """
-    strides = _total_strides(graph)
+    strides = graph.strides()
     last_stage = [call for call in graph.calls if strides[call.outputs[0]] == strides[graph.output]]
     unstrided, dilated = [], []
     for call in last_stage:
-        if _stride(call) != (1, 1):
-            if not is_plain_convolution(call) or _stride(call) != (2, 2):
+        if call.strides != (1, 1):
+            if not is_plain_convolution(call) or call.strides != (2, 2):
                 raise _refusal(call, "is where the last stride is, and not a plain convolution of stride 2")
             unstrided.append(call.outputs[0])
         elif is_plain_convolution(call):
@@ -62,20 +62,6 @@ def is_plain_convolution(call: Call) -> bool:
     if call.kind not in _CONVOLUTIONS:
         return False
     return call.layer.data_format == "channels_last" and getattr(call.layer, "groups", 1) == 1
-
-
-def _total_strides(graph: LayerGraph) -> dict[int, int]:
-    """Returns, for each value, how many pixels of the input lie between its rows."""
-    strides = {graph.input: 1}
-    for call in graph.calls:
-        stride = max(strides[number] for number in call.inputs) * _stride(call)[0]
-        strides |= dict.fromkeys(call.outputs, stride)
-    return strides
-
-
-def _stride(call: Call) -> tuple[int, ...]:
-    stride = getattr(call.layer, "strides", (1, 1))
-    return (stride, stride) if isinstance(stride, int) else tuple(stride)
 
 
 def _is_padding_of_convolution(graph: LayerGraph, call: Call) -> bool:

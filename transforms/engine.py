@@ -29,7 +29,7 @@ class EngineSettings:
       include_label: computes the image's own label too.
       logits, embeddings, activations: returns them as well.
       batch_size: images that a GPU gets at a time.
-      method, resolution: of the maps, see `model.load`.
+      method, resolution, refine: of the maps, see `model.load`.
       weights: "signed" takes the head's weights as they are; "positive" takes negative ones as 0, in the maps only.
       flip: averages the maps with those of the mirrored image.
     """
@@ -47,6 +47,7 @@ class EngineSettings:
     weights: str = "signed"
     resolution: int = 7
     flip: bool = False
+    refine: str = "none"
 
 
 class Engine:
@@ -59,7 +60,9 @@ class Engine:
     def __init__(self, settings: EngineSettings):
         self.settings = settings
         self.device = devices.resolve(settings.precision)
-        self.classifier = models.load(settings.source, settings.preprocess, settings.method, settings.resolution)
+        self.classifier = models.load(
+            settings.source, settings.preprocess, settings.method, settings.resolution, settings.refine
+        )
         if self.classifier.float32_only and self.device.precision != "float32":
             self.device = self.device._replace(precision="float32", reason="the only one of a SavedModel")
         self.num_classes = self.classifier.head.num_classes

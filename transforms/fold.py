@@ -35,14 +35,23 @@ def fold(
     Returns:
       A function from a (n, h, w, channels) float32 tensor to the output, in `dtype` or float32.
     """
-    return _Folded(graph, tf.as_dtype(dtype), dilation).run
+    folded = fold_values(graph, [graph.output], dtype, dilation)
+    return lambda images: folded(images)[0]
+
+
+def fold_values(
+    graph: LayerGraph, values: list[int], dtype: str = "float32", dilation: Dilation = _NO_DILATION
+) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """As `fold`, for several values of the graph, by their numbers."""
+    folded = _Folded(graph, values, tf.as_dtype(dtype), dilation)
+    return folded.run
 
 
 class _Folded:
     """A graph with, for each call, what is folded into it."""
 
-    def __init__(self, graph: LayerGraph, dtype: tf.DType, dilation: Dilation):
-        self.graph, self.dtype, self.dilation = graph, dtype, dilation
+    def __init__(self, graph: LayerGraph, wanted: list[int], dtype: tf.DType, dilation: Dilation):
+        self.graph, self.wanted, self.dtype, self.dilation = graph, wanted, dtype, dilation
         self.norms: dict[int, Call] = {}  # by the number of the convolution's output
         self.paddings: dict[int, Call] = {}  # by the number of the padding's output
         for call in graph.calls:
@@ -53,7 +62,7 @@ class _Folded:
 
     def _find_norm(self, call: Call) -> None:
         following = self.graph.consumers(call.outputs[0])
-        if call.outputs[0] == self.graph.output or len(following) != 1 or not _is_linear(call.layer):
+        if call.outputs[0] in self.wanted or len(following) != 1 or not _is_linear(call.layer):
             return
         norm = following[0]
         if norm.kind == "BatchNormalization" and norm.layer.axis in (-1, 3):
@@ -66,7 +75,7 @@ class _Folded:
         if padding.layer.data_format == "channels_last" and len(self.graph.consumers(padding.outputs[0])) == 1:
             self.paddings[padding.outputs[0]] = padding
 
-    def run(self, images: tf.Tensor) -> tf.Tensor:
+    def run(self, images: tf.Tensor) -> list[tf.Tensor]:
         values = {self.graph.input: images}
         folded_norms = {norm.outputs[0]: convolved for convolved, norm in self.norms.items()}
         for call in self.graph.calls:
@@ -78,7 +87,7 @@ class _Folded:
             else:
                 for number, value in zip(call.outputs, tf.nest.flatten(self._evaluate(call, values)), strict=True):
                     values[number] = value
-        return values[self.graph.output]
+        return [values[number] for number in self.wanted]
 
     def _evaluate(self, call: Call, values: dict[int, tf.Tensor]):
         layer, x = call.layer, values[call.inputs[0]]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from transforms.affinity import propagate
 from transforms.cam import class_activation_maps
 from transforms.model import Classifier
 from transforms.preprocess import preprocess
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def infer(
     classifier: Classifier,
-    features: Callable[[tf.Tensor], tf.Tensor],
+    features: Callable[[tf.Tensor], list[tf.Tensor]],
     settings: "EngineSettings",
     images: tf.Tensor,
     labels: tf.Tensor,
@@ -34,21 +35,23 @@ def infer(
     inputs = preprocess(images, classifier.preprocess)
     if settings.flip:
         inputs = tf.concat([inputs, inputs[:, :, ::-1]], axis=0)
-    dense = tf.split(tf.cast(features(inputs), tf.float32), 2 if settings.flip else 1)
-    activations = dense[0][:, ::step, ::step]
+    num_views = 2 if settings.flip else 1
+    views = list(zip(*(tf.split(tf.cast(maps, tf.float32), num_views) for maps in features(inputs)), strict=True))
+    activations = views[0][0][:, ::step, ::step]
     logits = head.logits(activations)
     logit, class_index = tf.math.top_k(logits, min(settings.top_k, head.num_classes))
     rank = tf.zeros_like(class_index) + tf.range(class_index.shape[1])
     if settings.include_label:
         class_index, logit, rank = _append_label(labels, logits, class_index, logit, rank)
 
-    def maps(dense_activations: tf.Tensor) -> tf.Tensor:
-        weights = head.class_weights(dense_activations[:, ::step, ::step], class_index)
+    def class_maps(dense: tf.Tensor, *stages: tf.Tensor) -> tf.Tensor:
+        weights = head.class_weights(dense[:, ::step, ::step], class_index)
         if settings.weights == "positive":
             weights = tf.nn.relu(weights)
-        return tf.transpose(class_activation_maps(dense_activations, weights), (0, 3, 1, 2))
+        cams = tf.transpose(class_activation_maps(dense, weights), (0, 3, 1, 2))
+        return propagate(cams, *stages) if stages else cams
 
-    cams = maps(dense[0])
+    cams = class_maps(*views[0])
     result = {
         "class_index": class_index,
         "probability": tf.exp(logit - tf.reduce_logsumexp(logits, axis=1, keepdims=True)),
@@ -57,7 +60,7 @@ def infer(
         "cams": cams,
     }
     if settings.flip:
-        mirrored = maps(dense[1])[..., ::-1]
+        mirrored = class_maps(*views[1])[..., ::-1]
         result |= {"cams": (cams + mirrored) / 2, "views": tf.stack([cams[:, 0], mirrored[:, 0]], axis=1)}
     if settings.logits:
         result["logits"] = logits

@@ -30,6 +30,12 @@ class Call(NamedTuple):
             return f"ops.{name}"
         return name if module.startswith("keras.") else f"{module}.{name}"
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The strides of a convolution or pooling, (vertical, horizontal); (1, 1) of other layers."""
+        strides = getattr(self.layer, "strides", (1, 1))
+        return (strides, strides) if isinstance(strides, int) else tuple(strides)
+
     def fill_in(self, values: dict[int, Any]) -> tuple[tuple, dict]:
         """Returns the call's positional and keyword arguments with the values in place."""
         return self.arguments.fill_in({symbol: values[number] for symbol, number in self.symbols.items()})
@@ -53,6 +59,14 @@ class LayerGraph(NamedTuple):
     def consumers(self, value: int) -> list[Call]:
         """Returns the calls that take a value."""
         return [call for call in self.calls if value in call.inputs]
+
+    def strides(self) -> dict[int, int]:
+        """Returns, for each value, how many rows of the input one of its rows stands for."""
+        strides = {self.input: 1}
+        for call in self.calls:
+            stride = max(strides[number] for number in call.inputs) * call.strides[0]
+            strides |= dict.fromkeys(call.outputs, stride)
+        return strides
 
     def until(self, value: int) -> "LayerGraph":
         """Returns the part of the graph that a value needs."""

@@ -33,8 +33,8 @@ class Classifier:
       side_px: of its square input.
       preprocess: a kind that `preprocess.preprocess` knows.
       head: from features to logits, and the weights of the features in the maps.
-      features: (dtype name) -> function from (n, side, side, 3) preprocessed float32 to (n, h, w, channels), to be
-        traced inside a `tf.function`.
+      features: (dtype name) -> function from (n, side, side, 3) preprocessed float32 to a list: the (n, h, w, channels)
+        features and, where maps are refined, those of an earlier stage; to be traced inside a `tf.function`.
       outputs: the model as it was loaded, from preprocessed images to (n, classes).
       map_step: the features that the head takes are every map_step-th row and column, from the first on.
       float32_only: `features` has no other dtype.
@@ -44,13 +44,15 @@ class Classifier:
     side_px: int
     preprocess: str
     head: "Head | GradientHead"
-    features: Callable[[str], Callable[[Any], Any]]
+    features: Callable[[str], Callable[[Any], list[Any]]]
     outputs: Callable[[Any], Any]
     map_step: int = 1
     float32_only: bool = False
 
 
-def load(source: str, preprocess: str = "auto", method: str = "cam", resolution: int = 7) -> Classifier:
+def load(
+    source: str, preprocess: str = "auto", method: str = "cam", resolution: int = 7, refine: str = "none"
+) -> Classifier:
     """Loads a classifier.
 
     Args:
@@ -58,25 +60,27 @@ def load(source: str, preprocess: str = "auto", method: str = "cam", resolution:
       preprocess: a kind of `preprocess.PREPROCESSINGS`, or "auto" to tell by the model.
       method: "cam" for models with a pooled head, "grad-cam" for any chain of layers behind the last feature maps.
       resolution: 7 for features as the model has them, 14 for twice as many rows and columns (7 and 14 in ResNet-50).
+      refine: "affinity" adds the features of an earlier stage, see `affinity.propagate`; "none" does not.
 
     Raises:
       ModelError: there is no such model, it has no head to read class maps from, it can't have the resolution, or it
         can't be told how to preprocess images for it.
     """
+    maps = (method, resolution, refine)
     try:
         if source == "demo":
-            return _from_keras(demo_model.load(), "caffe" if preprocess == "auto" else preprocess, method, resolution)
+            return _from_keras(demo_model.load(), "caffe" if preprocess == "auto" else preprocess, *maps)
         if source == "imagenet":
-            return _from_keras(_load_imagenet(), "caffe" if preprocess == "auto" else preprocess, method, resolution)
+            return _from_keras(_load_imagenet(), "caffe" if preprocess == "auto" else preprocess, *maps)
         if source.endswith(".keras"):
-            return _from_keras(_load_keras(source), preprocess, method, resolution)
+            return _from_keras(_load_keras(source), preprocess, *maps)
         if store.exists(store.join(source, "saved_model.pb")):
             from transforms import saved_model
 
-            if method != "cam" or resolution != 7:
+            if maps != ("cam", 7, "none"):
                 raise ModelError(
-                    f"{source}: a SavedModel runs as it was saved, with cam.method=cam and cam.resolution=7 only; "
-                    "grad-cam and 14 need a .keras file"
+                    f"{source}: a SavedModel runs as it was saved, so that cam.method=grad-cam, cam.resolution=14 and "
+                    "cam.refine=affinity need a .keras file"
                 )
             return saved_model.load(source, preprocess)
     except ModelError:
@@ -164,8 +168,8 @@ def _load_keras(path: str):
         raise ModelError(f"{path} can't be loaded as a Keras model: {error}") from error
 
 
-def _from_keras(model, preprocess_kind: str, method: str, resolution: int) -> Classifier:
-    from transforms import dilation, fold, grad_cam, head, layers, preprocess
+def _from_keras(model, preprocess_kind: str, method: str, resolution: int, refine: str) -> Classifier:
+    from transforms import affinity, dilation, fold, grad_cam, head, layers, preprocess
 
     graph = layers.flatten(model)
     found = grad_cam.find_head(graph) if method == "grad-cam" else head.find_head(graph)
@@ -173,12 +177,13 @@ def _from_keras(model, preprocess_kind: str, method: str, resolution: int) -> Cl
         preprocess_kind = preprocess.guess(model.name, [call.kind for call in graph.calls])
     feature_graph = graph.until(found.features)
     changes = dilation.remove_last_stride(feature_graph) if resolution == 14 else dilation.Dilation()
+    values = [found.features, affinity.find_stage(feature_graph)] if refine == "affinity" else [found.features]
     return Classifier(
         name=model.name,
         side_px=side_px(model.inputs[0].shape),
         preprocess=preprocess_kind,
         head=found,
-        features=lambda dtype: fold.fold(feature_graph, dtype, changes),
+        features=lambda dtype: fold.fold_values(feature_graph, values, dtype, changes),
         outputs=lambda images: model(images, training=False),
         map_step=2 if resolution == 14 else 1,
     )

@@ -36,7 +36,7 @@ def load(source: str, preprocess_kind: str) -> model.Classifier:
         side_px=model.side_px(images.shape),
         preprocess=preprocess_kind,
         head=head,
-        features=lambda dtype: lambda x: to_features(x)[0],
+        features=lambda dtype: to_features,
         outputs=lambda x: to_output(x)[0],
         float32_only=True,
     )
