@@ -71,7 +71,7 @@ def load(
         if source == "demo":
             return _from_keras(demo_model.load(), "caffe" if preprocess == "auto" else preprocess, *maps)
         if source == "imagenet":
-            return _from_keras(_load_imagenet(), "caffe" if preprocess == "auto" else preprocess, *maps)
+            return _from_keras(load_imagenet(), "caffe" if preprocess == "auto" else preprocess, *maps)
         if source.endswith(".keras"):
             return _from_keras(_load_keras(source), preprocess, *maps)
         if store.exists(store.join(source, "saved_model.pb")):
@@ -99,14 +99,19 @@ def fingerprint(source: str) -> str:
       ModelError: there is no such model.
     """
     digest = hashlib.sha256()
-    for path in _files(source):
+    for path in files(source):
         with store.open_read(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:16]
 
 
-def _files(source: str) -> list[str]:
+def files(source: str) -> list[str]:
+    """Returns the paths of the files that a model consists of.
+
+    Raises:
+      ModelError: there are none.
+    """
     if source == "demo":
         return [str(demo_model.WEIGHTS_PATH)]
     if source == "imagenet":
@@ -144,7 +149,12 @@ def _default_names(source: str, num_classes: int) -> list[str]:
     return [f"class_{index}" for index in range(num_classes)]
 
 
-def _load_imagenet():
+def load_imagenet():
+    """Returns Keras' ResNet-50 with ImageNet weights, which Keras downloads and caches.
+
+    Raises:
+      ModelError: it can't be downloaded, and is not there.
+    """
     import keras
 
     try:
