@@ -63,6 +63,18 @@ def load(path: str, preprocess: str = "tf", **settings):
     return Engine(EngineSettings(path, preprocess, **settings))
 
 
+@pytest.mark.parametrize("save", [exported, lambda model, folder: engine_of(model, folder).settings.source])
+def test_models_on_stores_are_copied_first(tmp_path, monkeypatch, save):
+    path = save(resnet(), tmp_path)
+    monkeypatch.setattr("transforms.store.is_local", lambda path: False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    images = pixels()
+    got = predict(load(path), images)
+    assert list(tmp_path.glob("cambeam-*"))
+    monkeypatch.undo()
+    np.testing.assert_array_equal(got.logit, predict(load(path), images).logit)
+
+
 def test_what_cannot_be_used_is_refused(tmp_path):
     path = exported(flatten_and_dense(), tmp_path)
     with pytest.raises(ModelError, match="ends in Softmax <- BiasAdd <- MatMul <- Relu"):

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import pathlib
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -73,7 +75,7 @@ def load(
         if source == "imagenet":
             return _from_keras(load_imagenet(), "caffe" if preprocess == "auto" else preprocess, *maps)
         if source.endswith(".keras"):
-            return _from_keras(_load_keras(source), preprocess, *maps)
+            return _from_keras(_load_keras(_local(source)), preprocess, *maps)
         if store.exists(store.join(source, "saved_model.pb")):
             from transforms import saved_model
 
@@ -82,7 +84,7 @@ def load(
                     f"{source}: a SavedModel runs as it was saved, so that cam.method=grad-cam, cam.resolution=14 and "
                     "cam.refine=affinity need a .keras file"
                 )
-            return saved_model.load(source, preprocess)
+            return saved_model.load(_local(source), preprocess)
     except ModelError:
         raise
     except ValueError as error:  # a head that is missing, a graph that can't be walked
@@ -121,6 +123,19 @@ def files(source: str) -> list[str]:
     if not paths:
         raise ModelError(f"no model at {source!r}")
     return paths
+
+
+def _local(source: str) -> str:
+    """Returns a model's path, or that of a local copy: neither Keras nor TensorFlow reads from every store."""
+    if store.is_local(source):
+        return source
+    folder = os.path.join(tempfile.mkdtemp(prefix="cambeam-"), os.path.basename(source.rstrip("/")))
+    for path in files(source):
+        copy = os.path.normpath(os.path.join(folder, path.removeprefix(source).strip("/")))
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        with store.open_read(path) as file, open(copy, "wb") as written:
+            shutil.copyfileobj(file, written)
+    return folder
 
 
 def class_names(source: str, path: str | None, num_classes: int) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from transforms import model, preprocess, store
+from transforms import model, preprocess
 from transforms.head import Head, NoHeadError
 
 _PASSED_OVER = ("Identity", "Reshape", "Squeeze", "StopGradient")
@@ -44,8 +44,6 @@ def load(source: str, preprocess_kind: str) -> model.Classifier:
 
 def _frozen(source: str):
     """Returns the function that the model serves, its variables made constants."""
-    if not store.is_local(source):
-        raise model.ModelError(f"{source}: a SavedModel must lie in a local folder")
     try:
         loaded = tf.saved_model.load(source)
     except Exception as error:  # a damaged file, an operation that TensorFlow does not have
