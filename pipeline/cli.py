@@ -85,7 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--maps", metavar="DIR", help="write 224x224 maps there, for the MaxBoxAcc reference scorer")
     evaluate.add_argument("--tune", action="store_true", help="find the best threshold and normalisation")
     evaluate.add_argument(
-        "--normalization", default="minmax", metavar="NAME", help="minmax, max or ivr:PERCENTILE; default: %(default)s"
+        "--normalization",
+        default="minmax",
+        metavar="NAME",
+        help="minmax, max, pas or ivr:PERCENTILE; default: %(default)s",
     )
     evaluate.add_argument(
         "--step", type=float, default=0.05, metavar="FRAC", help="between thresholds; default: %(default)s"

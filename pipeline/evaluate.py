@@ -21,7 +21,7 @@ from transforms.layout import Layout
 from transforms.scoring import Normalization
 from transforms.threads import num_cores
 
-CANDIDATES = ("minmax", "max", "ivr:25", "ivr:35", "ivr:45", "ivr:55", "ivr:65")  # what --tune tries
+CANDIDATES = ("minmax", "max", "pas", "ivr:25", "ivr:35", "ivr:45", "ivr:55", "ivr:65")  # what --tune tries
 _MOST_ROWS_PRINTED = 101  # a curve at steps of 0.01, but not a thousand classes
 _ROWS_PER_WORKER = 2000  # fewer are done before a worker process has started
 

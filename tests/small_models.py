@@ -4,11 +4,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from transforms.device import configure_tensorflow
 from transforms.engine import Engine, EngineSettings
 
 SIDE_PX = 32
-configure_tensorflow()  # before any test computes: it can't be done later
 
 
 def randomize(model, seed: int = 0):

@@ -50,6 +50,8 @@ def test_upsampling_is_half_pixel_centred():
         ("max", [0.0, 0.0, 1 / 3, 1.0]),  # negatives to 0, then x / 3
         # the 45th percentile of -1, 0, 1, 3 lies at place 1.35 of 0..3: 0.35; (x - 0.35) / 2.65
         ("ivr", [0.0, 0.0, 0.65 / 2.65, 1.0]),
+        # the 95th lies at place 2.85: 1 + 0.85 * 2; negatives to 0, then x / 2.7, and 1 beyond
+        ("pas", [0.0, 0.0, 1 / 2.7, 1.0]),
     ],
 )
 def test_normalizations(name, expected):
@@ -64,8 +66,21 @@ def test_normalizations(name, expected):
 @pytest.mark.parametrize("value", [-2.0, 0.0, 5.0])
 def test_constant_maps_become_finite(name, value):
     normalized = cam.NORMALIZATIONS[name](np.full((3, 3), value, np.float32))
-    # of a positive constant map "max" is 1 everywhere; in all others nothing stands out
-    assert normalized.tolist() == np.full((3, 3), float(name == "max" and value > 0)).tolist()
+    # of a positive constant map "max" and "pas" are 1 everywhere; in all others nothing stands out
+    assert normalized.tolist() == np.full((3, 3), float(name in ("max", "pas") and value > 0)).tolist()
+
+
+def test_a_peak_smaller_than_the_percentile_is_its_own_standard():
+    raw = np.zeros((10, 10), np.float32)
+    raw[3, 4] = 2.0
+    np.testing.assert_array_equal(cam.percentile_as_standard(raw), raw / 2)
+
+
+def test_the_percentile_of_ivr():
+    raw = np.arange(5, dtype=np.float32)[None]
+    np.testing.assert_allclose(cam.normalize(raw, "ivr", 50.0), [[0, 0, 0, 0.5, 1]])  # (x - 2) / 2
+    np.testing.assert_array_equal(cam.normalize(raw, "ivr"), cam.inferior_value_removal(raw, 45.0))
+    np.testing.assert_array_equal(cam.normalize(raw, "max", 50.0), cam.max_only(raw))
 
 
 @pytest.mark.parametrize("name", list(cam.NORMALIZATIONS))

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.factories import FakeEngine, predictions, tiny_model
-from transforms import device, engine, model
+from transforms import checks, device, model
 from transforms.engine import Engine, EngineSettings, concatenate
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
@@ -115,9 +115,10 @@ def test_bfloat16_stays_close_to_float32(saved):
 def test_a_misread_head_is_refused(saved, monkeypatch):
     real_load = model.load
 
-    def misread(source, preprocess):
-        classifier = real_load(source, preprocess)
-        return dataclasses.replace(classifier, weights=classifier.weights * 1.01)
+    def misread(*args):
+        classifier = real_load(*args)
+        head = classifier.head._replace(weights=classifier.head.weights * 1.01)
+        return dataclasses.replace(classifier, head=head)
 
     monkeypatch.setattr(model, "load", misread)
     with pytest.raises(model.ModelError, match=r"differs from the logit .* the head head <- pool was misread"):
@@ -136,7 +137,7 @@ def test_a_model_that_is_not_finite_is_refused(saved, tmp_path):
 
 
 def test_a_precision_that_does_not_suffice_falls_back_to_float32(saved, monkeypatch, caplog):
-    monkeypatch.setattr(engine, "MAP_TOLERANCE", 0.0)
+    monkeypatch.setattr(checks, "MAP_TOLERANCE", 0.0)
     with caplog.at_level(logging.WARNING, "cambeam"):
         built = Engine(EngineSettings(saved(), precision="bfloat16", logits=True))
     assert built.device.precision == "float32"

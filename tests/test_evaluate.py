@@ -391,7 +391,7 @@ def test_several_processes_count_the_same():
     ("options", "message"),
     [
         (["--truth", "nowhere.csv"], "can't read the truth"),
-        (["--normalization", "ivr"], "minmax, max or ivr:PERCENTILE"),
+        (["--normalization", "ivr"], "minmax, max, pas or ivr:PERCENTILE"),
         (["--step", "0"], "--step must lie in"),
         (["--predictions", "nowhere"], "is not the output of a run"),
     ],

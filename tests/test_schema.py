@@ -30,7 +30,7 @@ def path(tmp_path):
 
 def test_columns_are_the_documented_ones():
     names = "image_id shard_id uri index_in_shard width height sha256 label class_index class_name probability box"
-    names = [*names.split(), "predictions", "thumbnail"]
+    names = [*names.split(), "consistency", "predictions", "thumbnail"]
     assert image_schema({}).names == names
     assert image_schema({}, thumbnails=False).names == names[:-1]
     every = image_schema({}, logits=True, embeddings=True, activations=True)
@@ -49,6 +49,11 @@ def test_rows_say_what_the_records_say():
     assert (prediction["class_name"], prediction["rank"]) == ("name 6", 0)
     assert (prediction["cam_height"], prediction["cam_width"], len(prediction["cam"])) == (7, 7, 49)
     assert prediction["boxes"] == [row["box"] | {"area_frac": pytest.approx(0.2)}]
+
+
+def test_consistency_is_null_where_maps_are_not_averaged():
+    assert table_of(labelled_batch(2))["consistency"].to_pylist() == [None, None]
+    assert table_of(labelled_batch(3, consistency=[0.5, None, 1.0]))["consistency"].to_pylist() == [0.5, None, 1.0]
 
 
 def test_maps_are_row_major():

@@ -87,7 +87,7 @@ def test_normalizations_are_read_and_shown(text):
 
 @pytest.mark.parametrize("text", ["ivr", "ivr:100", "ivr:x", "ivr:-1", "max:3", "none", ""])
 def test_an_unknown_normalization_is_an_error(text):
-    with pytest.raises(ValueError, match="minmax, max or ivr:PERCENTILE"):
+    with pytest.raises(ValueError, match="minmax, max, pas or ivr:PERCENTILE"):
         Normalization.parse(text)
 
 

@@ -59,7 +59,9 @@ def percentile_as_standard(cam: np.ndarray, percentile: float = 95.0) -> np.ndar
     3.3: the maximum of a map is one cell and swings with it, a percentile does not.
     """
     high = float(np.percentile(cam, percentile))
-    return _scale(np.clip(cam, 0, high), 0.0, high)
+    if not high > 0:  # what stands out is smaller than the percentile allows for
+        high = float(cam.max())
+    return _scale(np.clip(cam, 0, max(high, 0)), 0.0, high)
 
 
 def _scale(cam: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -18,27 +18,27 @@ _LEVELS = 255
 
 
 class Normalization(NamedTuple):
-    """How a raw map comes to lie in [0, 1]: "minmax", "max", or "ivr" with its percentile."""
+    """How a raw map comes to lie in [0, 1]: "minmax", "max", "pas", or "ivr" with its percentile."""
 
     name: str
     percentile: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> "Normalization":
-        """Reads "minmax", "max" or "ivr:PERCENTILE".
+        """Reads "minmax", "max", "pas" or "ivr:PERCENTILE".
 
         Raises:
           ValueError: anything else.
         """
         name, _, percentile = text.partition(":")
-        if text in ("minmax", "max"):
+        if text in ("minmax", "max", "pas"):
             return cls(text)
         try:
             value = float(percentile) if name == "ivr" else -1.0
         except ValueError:
             value = -1.0
         if not 0 <= value < 100:
-            raise ValueError(f"a normalisation is minmax, max or ivr:PERCENTILE (in [0, 100)), got {text!r}")
+            raise ValueError(f"a normalisation is minmax, max, pas or ivr:PERCENTILE (in [0, 100)), got {text!r}")
         return cls(name, value)
 
     def __str__(self) -> str:
@@ -46,9 +46,7 @@ class Normalization(NamedTuple):
 
     def apply(self, cam: np.ndarray) -> np.ndarray:
         """Returns an (h, w) float32 map in [0, 1]; a constant one is all zero."""
-        if self.name == "ivr":
-            return cams.inferior_value_removal(cam, self.percentile)
-        return cams.NORMALIZATIONS[self.name](cam)
+        return cams.normalize(cam, self.name, self.percentile)
 
 
 def scorer_pixels(boxes: np.ndarray, views: np.ndarray) -> np.ndarray:
