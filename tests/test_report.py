@@ -184,9 +184,8 @@ def test_pages_are_cut_at_their_size(tmp_path, monkeypatch):
 
 
 def test_consistency_is_shown_where_a_run_has_it(tmp_path):
-    schema = image_schema({}).append(pa.field("consistency", pa.float32()))
     rows = [row("a") | {"consistency": 0.25}, row("b") | {"consistency": None}]
-    write_report(write_output(tmp_path / "with", rows, schema=schema), str(tmp_path / "one"))
+    write_report(write_output(tmp_path / "with", rows), str(tmp_path / "one"))
     write_report(write_output(tmp_path / "without", [row("a")]), str(tmp_path / "two"))
     (one,), (two,) = (load(tmp_path / name / "data" / "summary.js") for name in ("one", "two"))
     assert (one["totals"]["hasConsistency"], two["totals"]["hasConsistency"]) == (True, False)

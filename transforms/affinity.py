@@ -1,7 +1,7 @@
 """Class maps smoothed over what looks alike: the affinity of an earlier stage's features, with no training.
 
 After the self-correlation of Pan et al., Unveiling the Potential of Structure Preserving for Weakly Supervised Object
-Localization, CVPR 2021, section 3.3; unlike there, features are centred, and each cell's affinities sum to one.
+Localization, CVPR 2021; unlike there, features are centred, and each cell's affinities sum to one.
 """
 
 import tensorflow as tf

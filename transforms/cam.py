@@ -55,8 +55,8 @@ def inferior_value_removal(cam: np.ndarray, percentile: float = IVR_PERCENTILE) 
 def percentile_as_standard(cam: np.ndarray, percentile: float = 95.0) -> np.ndarray:
     """(h, w) -> (h, w) float32 in [0, 1]: negative values become 0, the percentile of the map and what exceeds it 1.
 
-    PaS of Bae et al., Rethinking Class Activation Mapping for Weakly Supervised Object Localization, ECCV 2020, section
-    3.3: the maximum of a map is one cell and swings with it, a percentile does not.
+    PaS of Bae et al., Rethinking Class Activation Mapping for Weakly Supervised Object Localization, ECCV 2020: the
+    maximum of a map is one cell and swings with it, a percentile does not.
     """
     high = float(np.percentile(cam, percentile))
     if not high > 0:  # what stands out is smaller than the percentile allows for

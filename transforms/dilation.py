@@ -1,6 +1,6 @@
 """Class maps of twice the resolution without retraining: the last stride removed, what follows it dilated.
 
-Yu et al., Dilated Residual Networks, CVPR 2017, section 2: a network whose stride is removed computes at every second
+Yu et al., Dilated Residual Networks, CVPR 2017: a network whose stride is removed computes at every second
 position what it computed before, where each convolution behind the stride takes every second of its inputs.
 """
 
