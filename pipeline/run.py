@@ -156,11 +156,11 @@ def engine_settings(config: Config) -> EngineSettings:
         logits=output.logits,
         embeddings=output.embeddings,
         activations=output.activations,
-        batch_size=_batch_size(config),
+        batch_size=batch_images(config),
     )
 
 
-def _batch_size(config: Config) -> int:
+def batch_images(config: Config) -> int:
     """Returns the images of a batch; "auto" gives each core 16, of which a piece is made (see `engine.Engine`)."""
     size = config.model.batch_size
     return max(32, min(16 * num_cores(), 256)) if size == "auto" else size
@@ -203,6 +203,7 @@ def _prepare_output(
     if left:
         store.delete(layout.success)
     store.write_json(layout.settings, row_settings, layout.temporary(job.run_id, "settings.json"))
+    store.write_json(layout.class_names, job.class_names, layout.temporary(job.run_id, "class_names.json"))
     write_plan(layout.plan, [*plan.shards, *plan.elsewhere], layout.temporary(job.run_id, "all.jsonl"))
     write_plan(job.plan_path, plan.shards, f"{job.plan_path}.part")
     strangers = marked - {shard.shard_id for shard in plan.shards}

@@ -66,6 +66,11 @@ class Layout:
         return store.join(self.root, "_plan", "settings.json")
 
     @property
+    def class_names(self) -> str:
+        """The names of all the model's classes, a JSON list."""
+        return store.join(self.root, "_plan", "class_names.json")
+
+    @property
     def summary(self) -> str:
         """Totals of the last run."""
         return store.join(self.root, "_run.json")
