@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from pipeline import __version__
 from transforms.credentials import redact
@@ -108,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         help="of more images the gallery shows a sample; default: %(default)s",
     )
 
+    _add_export(add("export", "Writes the boxes of a run in a format that detectors are trained from.", _export))
+
     inspect = add("inspect", "Describes a model, or an output folder.", _inspect, [configured])
     what = inspect.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="MODEL", help="demo, imagenet, PATH.keras or a SavedModel's folder")
@@ -118,6 +121,29 @@ def _parser() -> argparse.ArgumentParser:
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument("--predictions", required=True, metavar="OUT", help="the output of a run")
+    export.add_argument("--format", required=True, choices=["coco", "yolo", "voc", "webdataset", "csv"])
+    export.add_argument("--output", required=True, metavar="DIR", help="a new local folder")
+    number: dict[str, Any] = {"type": float, "metavar": "X"}
+    export.add_argument(
+        "--min-probability", **number, help="takes every class that reaches it; default: an image's most probable class"
+    )
+    export.add_argument("--min-box-score", **number, default=0.0, help="of a box; default: %(default)s")
+    export.add_argument("--min-consistency", **number, help="of an image")
+    export.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="names or indices, or a YAML file: a list, or model class: my class",
+    )
+    export.add_argument("--top-per-class", type=int, metavar="N", help="at most N boxes of a class, the best by score")
+    export.add_argument("--validation-fraction", **number, default=0.0, help="of the images, by their hash")
+    export.add_argument("--keep-empty", action="store_true", help="take images too of which no box is taken")
+    export.add_argument("--images", choices=["none", "copy", "link"], help="put the images beside their labels")
+    export.add_argument("--confidence", action="store_true", help="YOLO: add the score to each line")
 
 
 def _set_up_logging(verbose: bool) -> None:
@@ -163,6 +189,15 @@ def _report(arguments, _, console) -> int:
     from pipeline.report import report
 
     return report(arguments.predictions, arguments.output, arguments.compare, arguments.gallery_images, console)
+
+
+def _export(arguments, _, console) -> int:
+    from pipeline.export import Export, export
+    from pipeline.selection import Selection
+
+    selection = Selection(**{name: getattr(arguments, name) for name in Selection.__dataclass_fields__})
+    names = ("predictions", "format", "output", "classes", "images", "confidence")
+    return export(Export(**{name: getattr(arguments, name) for name in names}, selection=selection), console)
 
 
 def _inspect(arguments, _, console) -> int:

@@ -1,0 +1,1 @@
+"""The formats that labels are exported to, one module each."""
