@@ -67,11 +67,11 @@ def make_plan(config: InputConfig, layout: Layout) -> Plan:
     others = files.keys() - usable.keys()
     known, elsewhere, changed, planned = [], [], [], set()
     for old_shard in old_shards:
-        if not any(path in usable for path in _paths(old_shard)):
+        if not any(path in usable for path in shard_paths(old_shard)):
             elsewhere.append(old_shard)
             continue
         shard = _measure(_add_labels(old_shard, others, config.label_field), files)
-        planned.update(_paths(shard))
+        planned.update(shard_paths(shard))
         if shard.version != old_shard.version:
             changed.append(shard.shard_id)
         known.append(shard)
@@ -79,11 +79,11 @@ def make_plan(config: InputConfig, layout: Layout) -> Plan:
     numbers = _count_groups([*known, *elsewhere])
     new_shards = [*_shard_files(new), *_image_groups(new, config.images_per_shard, numbers)]
     shards = [*known, *(_measure(_add_labels(shard, others, config.label_field), files) for shard in new_shards)]
-    labels = others.intersection(path for shard in shards for path in _paths(shard))
+    labels = others.intersection(path for shard in shards for path in shard_paths(shard))
     return Plan(shards, elsewhere, changed, len(others) - len(labels))
 
 
-def _paths(shard: Shard) -> list[str]:
+def shard_paths(shard: Shard) -> list[str]:
     """Returns the files that a shard is read from."""
     return [store.join(shard.uri, member) for member in shard.members] or [shard.uri]
 
@@ -97,8 +97,8 @@ def _add_labels(shard: Shard, others: Set[str], label_field: str | None) -> Shar
 
 def _measure(shard: Shard, files: Mapping[str, "_InputFile"]) -> Shard:
     """Returns a shard with the version and the size of those of its files that are there."""
-    present = [files[path].metadata for path in _paths(shard) if path in files]
-    return replace(shard, version=_version(present), num_bytes=sum(found.size_in_bytes for found in present))
+    present = [files[path].metadata for path in shard_paths(shard) if path in files]
+    return replace(shard, version=version(present), num_bytes=sum(found.size_in_bytes for found in present))
 
 
 def read_plan(path: str) -> Iterator[Shard]:
@@ -217,7 +217,7 @@ def _shard_id(name: str, uri: str) -> str:
     return f"{safe}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
 
 
-def _version(files: list[FileMetadata]) -> str:
+def version(files: list[FileMetadata]) -> str:
     """Returns what changes when any of the files does: size and modification time, hashed where there are several."""
     parts = [f"{file.size_in_bytes}@{file.last_updated_in_seconds:.6f}" for file in files]
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
