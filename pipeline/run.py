@@ -156,11 +156,11 @@ def engine_settings(config: Config) -> EngineSettings:
         logits=output.logits,
         embeddings=output.embeddings,
         activations=output.activations,
-        batch_size=batch_images(config),
+        batch_size=_batch_size(config),
     )
 
 
-def batch_images(config: Config) -> int:
+def _batch_size(config: Config) -> int:
     """Returns the images of a batch; "auto" gives each core 16, of which a piece is made (see `engine.Engine`)."""
     size = config.model.batch_size
     return max(32, min(16 * num_cores(), 256)) if size == "auto" else size
