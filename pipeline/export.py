@@ -19,7 +19,7 @@ from pipeline.exporters.names import Names
 from pipeline.exporters.originals import OriginalError, extension_of, read_originals
 from pipeline.exporters.records import ExportBox, ExportImage
 from pipeline.exporters.writer import Writer
-from pipeline.rows import Output, class_names, has_column, open_output, read_rows
+from pipeline.rows import Output, class_names, has_consistency, open_output, read_rows
 from pipeline.run import ExitCode, UsageError
 from pipeline.selection import COLUMNS, Best, Boxes, Selection, find_boxes
 from transforms import store
@@ -118,8 +118,8 @@ def export(job: Export, console: rich.console.Console) -> ExitCode:
 
 def _check(job: Export, output: Output, console: rich.console.Console) -> None:
     """Refuses what the output can't give, and says so where it is not complete."""
-    if job.selection.min_consistency is not None and not has_column(output, "consistency"):
-        raise UsageError(f"--min-consistency: the rows of {job.predictions} have no column consistency")
+    if job.selection.min_consistency is not None and not has_consistency(output):
+        raise UsageError(f"--min-consistency: {job.predictions} was labelled without cam.flip, which measures it")
     apart = [shard.uri for shard in output.finished if not (shard.members and store.is_local(shard.uri))]
     if job.places == "link" and apart:
         raise UsageError(f"--images link is for local image files; those of {apart[0]} need --images copy")

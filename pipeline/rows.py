@@ -60,12 +60,10 @@ def read_rows(layout: Layout, shard: Shard, columns: Sequence[str]) -> Iterator[
         yield from pq.ParquetFile(file).iter_batches(_ROWS_AT_A_TIME, columns=list(columns))
 
 
-def has_column(output: Output, name: str) -> bool:
-    """Tells whether the rows have a column; all shards of an output have the same."""
-    for shard in output.finished[:1]:
-        with store.open_read(output.layout.images(shard.shard_id)) as file:
-            return name in pq.read_schema(file).names
-    return False
+def has_consistency(output: Output) -> bool:
+    """Tells whether the consistency of the rows was measured, which takes the maps of mirrored images."""
+    settings = store.read_json(output.layout.settings) or {}
+    return bool(settings.get("config", {}).get("cam", {}).get("flip"))
 
 
 def class_names(output: Output) -> list[str]:

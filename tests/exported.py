@@ -53,11 +53,11 @@ def write_output(folder, shards: dict[str, list[Labelled]], as_files: bool = Fal
         files = dict(zip(names, contents, strict=True))
         shard = _write_files(folder, shard_id, files) if as_files else _write_tar(folder, shard_id, files)
         planned.append(shard)
-        _write_rows(layout, shard, images, files, consistency)
+        _write_rows(layout, shard, images, files)
         done = ShardDone(shard_id, shard.uri, shard.version, "made", len(images), len(images), 0, precision="float32")
         _write_json(layout.marker(shard_id), done.to_json())
     fields = {"image_field": None, "label_field": None, "id_field": None}
-    _write_json(layout.settings, {"model": "made", "config": {"input": fields}})
+    _write_json(layout.settings, {"model": "made", "config": {"input": fields, "cam": {"flip": consistency}}})
     _write_json(layout.class_names, CLASS_NAMES)
     write_plan(layout.plan, planned, f"{layout.plan}.part")
     store.write_bytes(layout.success, b"", f"{layout.success}.part")
@@ -88,17 +88,13 @@ def _write_tar(folder, shard_id: str, files: dict[str, bytes]) -> Shard:
     return Shard(shard_id, str(path), "webdataset", "1", 1)
 
 
-def _write_rows(
-    layout: Layout, shard: Shard, images: list[Labelled], files: dict[str, bytes], consistency: bool
-) -> None:
+def _write_rows(layout: Layout, shard: Shard, images: list[Labelled], files: dict[str, bytes]) -> None:
     schema = image_schema({}, thumbnails=False)
     rows = [
         _row(shard, index, image, name, hashlib.sha256(content).hexdigest())
         for index, (image, (name, content)) in enumerate(zip(images, files.items(), strict=True))
     ]
     table = pa.Table.from_pylist(rows, schema)
-    if consistency:
-        table = table.append_column("consistency", pa.array([image.consistency for image in images], pa.float32()))
     os.makedirs(os.path.dirname(layout.images(shard.shard_id)), exist_ok=True)
     pq.write_table(table, layout.images(shard.shard_id), row_group_size=2)
 
@@ -107,6 +103,7 @@ def _row(shard: Shard, index: int, image: Labelled, member: str, sha256: str) ->
     top, probability, boxes = image.predictions[0]
     corners = ("x0", "y0", "x1", "y1", "score")
     return {
+        "consistency": image.consistency,
         "image_id": image.image_id,
         "shard_id": shard.shard_id,
         "uri": f"{shard.uri}/{member}" if shard.members else f"{shard.uri}#{member}",

@@ -179,7 +179,7 @@ def test_an_image_that_is_gone_fails(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--min-consistency", "0.5"), "have no column consistency"),
+        (("--min-consistency", "0.5"), "was labelled without cam.flip"),
         (("--images", "copy"), "--images copy is not for --format csv"),
         (("--min-probability", "1.5"), "--min-probability must lie in [0, 1], got 1.5"),
         (("--validation-fraction", "1"), "--validation-fraction must lie in [0, 1), got 1.0"),
