@@ -29,8 +29,9 @@ test: lint  ## lint, check types, run the tests
 faults: .venv/installed  ## kill, interrupt and starve runs, and count the images afterwards (half an hour)
 	$(BIN)/python -m tests.faults.run
 
-bench: .venv/installed  ## measure the engine and the pipeline against other ways to do it
-	$(BIN)/python -m benchmarks.engine
-	$(BIN)/python -m benchmarks.pipeline
+bench: .venv/installed  ## measure engine and pipeline: make bench IMAGES=TAR MODEL=PATH.keras
+	$(BIN)/python -m pip install --quiet openvino
+	$(BIN)/python -m benchmarks.engine --model $(MODEL) --preprocess torch
+	$(BIN)/python -m benchmarks.pipeline --model $(MODEL) --preprocess torch --images $(IMAGES)
 
 .PHONY: help install demo lint format test faults bench

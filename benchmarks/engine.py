@@ -2,13 +2,17 @@
 
     python -m benchmarks.engine [--model PATH.keras --preprocess torch] [--rounds 5]
 
-Each way labels the same batch of 32 images, in turns, so that a noisy machine is noisy for all. OpenVINO is
-measured where it is installed (`pip install openvino`), with the same weights.
+Each way labels the same batch of 32 images and gives the probabilities and the map of each image's top class. Each has
+a process of its own, with the threads that it chooses by itself, and they take turns, so that a noisy machine is noisy
+for all. OpenVINO is measured where it is installed (`pip install openvino`). The peers get images that are
+preprocessed already, which is in their favour.
 """
 
 import argparse
+import multiprocessing
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -18,98 +22,149 @@ import numpy as np
 import rich.console
 import rich.table
 
-from transforms import device
-from transforms.engine import Engine, EngineSettings
-
 BATCH = 32
 SECONDS_PER_TURN = 3.0
+BASELINE = "Keras predict_on_batch, float32"
 
 
 def main() -> None:
-    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="default: keras.applications.ResNet50 with random weights")
     parser.add_argument("--preprocess", default="caffe")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    device.configure_tensorflow()
-    path = arguments.model or _random_resnet50()
+    with tempfile.TemporaryDirectory() as folder:
+        path = arguments.model or _random_resnet50(folder)
+        ways = {name: _Way(name, path, arguments.preprocess) for name in WAYS}
+        speeds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(arguments.rounds):
+            for name, way in ways.items():
+                if way.available:
+                    speeds[name].append(way.images_per_second())
+        for way in ways.values():
+            way.stop()
+    _print({name: values for name, values in speeds.items() if values})
+
+
+class _Way:
+    """One way in a process of its own."""
+
+    def __init__(self, name: str, path: str, kind: str):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, name, path, kind), daemon=True)
+        self._process.start()
+        self.available = self._pipe.recv()
+
+    def images_per_second(self) -> float:
+        self._pipe.send("turn")
+        return self._pipe.recv()
+
+    def stop(self) -> None:
+        if self.available:
+            self._pipe.send("stop")
+        self._process.join()
+
+
+def _serve(pipe, name: str, path: str, kind: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 224, 224, 3), np.uint8)
-    ways = _ways(path, arguments.preprocess, pixels)
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(arguments.rounds):
-        for name, work in ways.items():
-            speeds[name].append(_images_per_second(work))
-    _print(speeds)
+    try:
+        work = WAYS[name](path, kind, pixels)
+    except ImportError:
+        pipe.send(False)
+        return
+    work()
+    pipe.send(True)
+    while pipe.recv() == "turn":
+        work()
+        started, batches = time.perf_counter(), 0
+        while time.perf_counter() - started < SECONDS_PER_TURN:
+            work()
+            batches += 1
+        pipe.send(batches * BATCH / (time.perf_counter() - started))
 
 
-def _ways(path: str, kind: str, pixels: np.ndarray) -> dict[str, Callable[[], object]]:
-    """Returns each way by name; each gives probabilities and the top class's map of the same images.
+class _Peer:
+    """The model with two outputs, features and logits, and the maps in NumPy."""
 
-    The peers get images that are preprocessed already, which is in their favour.
-    """
-    import keras
+    def __init__(self, path: str, kind: str, pixels: np.ndarray):
+        import keras
+        import tensorflow as tf
+
+        from transforms.preprocess import preprocess
+
+        model = keras.saving.load_model(path, compile=False)
+        pooling = next(layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D))
+        self.model = keras.Model(model.inputs, [pooling.input, model.output])
+        self.images = preprocess(tf.constant(pixels), kind).numpy()
+        self._weights = model.layers[-1].get_weights()[0]
+
+    def label(self, outputs) -> tuple[np.ndarray, np.ndarray]:
+        activations, logits = (np.asarray(output, np.float32) for output in outputs)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        weights = self._weights[:, logits.argmax(axis=1)].T[:, None, :, None]
+        return exponentials / exponentials.sum(axis=1, keepdims=True), (activations @ weights)[..., 0]
+
+
+def _keras(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
+    peer = _Peer(path, kind, pixels)
+    return lambda: peer.label(peer.model.predict_on_batch(peer.images))
+
+
+def _tf_function(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
     import tensorflow as tf
 
-    from transforms import head, layers
-    from transforms.preprocess import preprocess
+    peer = _Peer(path, kind, pixels)
+    compiled, images = tf.function(lambda x: peer.model(x, training=False)), tf.constant(peer.images)
+    return lambda: peer.label(compiled(images))
 
-    model = keras.saving.load_model(path, compile=False)
-    found = head.find_head(layers.flatten(model))
-    features = next(layer for layer in model.layers if layer.name == "avg_pool").input
-    both = keras.Model(model.inputs, [features, model.output])
-    images = preprocess(tf.constant(pixels), kind).numpy()
-    weights = found.weights
 
-    def cam(outputs) -> np.ndarray:
-        activations, logits = (np.asarray(output, np.float32) for output in outputs)
-        return np.einsum("nhwc,cn->nhw", activations, weights[:, logits.argmax(axis=1)])
-
-    compiled = tf.function(lambda x: both(x, training=False))
-    on_device = tf.constant(images)
-    labels = np.full(BATCH, -1, np.int32)
-    ways: dict[str, Callable[[], object]] = {
-        "Keras predict_on_batch, float32": lambda: cam(both.predict_on_batch(images)),
-        "tf.function, float32": lambda: cam(compiled(on_device)),
-    }
-    for precision in ("float32", "bfloat16"):
-        engine = Engine(EngineSettings(path, kind, precision))
-        ways[f"cambeam, {precision}"] = lambda engine=engine: engine.predict(pixels, labels)
-    try:
+def _openvino(hint: str) -> Callable[[str, str, np.ndarray], Callable[[], object]]:
+    def make(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
         import openvino
-    except ImportError:
-        return ways
-    converted = openvino.convert_model(both, example_input=images, input=[images.shape])
-    for precision, hint in (("float32", "f32"), ("bfloat16", "bf16")):
+
+        peer = _Peer(path, kind, pixels)
+        converted = openvino.convert_model(peer.model, example_input=peer.images, input=[peer.images.shape])
         network = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": hint})
-        ways[f"OpenVINO, {precision}"] = lambda network=network: cam(network(images).values())
-    return ways
+        return lambda: peer.label(network(peer.images).values())
+
+    return make
 
 
-def _random_resnet50() -> str:
-    import tempfile
+def _cambeam(precision: str) -> Callable[[str, str, np.ndarray], Callable[[], object]]:
+    def make(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
+        from transforms.engine import Engine, EngineSettings
 
+        engine, labels = Engine(EngineSettings(path, kind, precision)), np.full(BATCH, -1, np.int32)
+        return lambda: engine.predict(pixels, labels)
+
+    return make
+
+
+WAYS = {
+    BASELINE: _keras,
+    "tf.function, float32": _tf_function,
+    "cambeam, float32": _cambeam("float32"),
+    "OpenVINO, float32": _openvino("f32"),
+    "cambeam, bfloat16": _cambeam("bfloat16"),
+    "OpenVINO, bfloat16": _openvino("bf16"),
+}
+
+
+def _random_resnet50(folder: str) -> str:
     import keras
 
-    path = os.path.join(tempfile.mkdtemp(), "resnet50.keras")
+    path = os.path.join(folder, "resnet50.keras")
     keras.applications.ResNet50(weights=None, classifier_activation=None).save(path)
     return path
 
 
-def _images_per_second(work: Callable[[], object]) -> float:
-    work()
-    started, batches = time.perf_counter(), 0
-    while time.perf_counter() - started < SECONDS_PER_TURN:
-        work()
-        batches += 1
-    return batches * BATCH / (time.perf_counter() - started)
-
-
 def _print(speeds: dict[str, list[float]]) -> None:
-    baseline = statistics.median(speeds["Keras predict_on_batch, float32"])
-    table = rich.table.Table(
-        "way", "images/s, median", "of Keras", title=f"batches of {BATCH}, {device.resolve('auto').name}"
-    )
+    from transforms import device
+
+    baseline = statistics.median(speeds[BASELINE])
+    title = f"batches of {BATCH}, {device.resolve('auto').name}"
+    table = rich.table.Table("way", "images/s, median (range)", "of Keras", title=title)
     for name, values in speeds.items():
         median = statistics.median(values)
         table.add_row(name, f"{median:.0f} ({min(values):.0f} to {max(values):.0f})", f"{median / baseline:.2f}x")
