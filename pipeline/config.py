@@ -59,7 +59,7 @@ class CamConfig(_Section):
     top_k: int = pydantic.Field(1, ge=1, le=1000)  # most probable classes
     include_label: bool = False  # and the sample's own label
     method: Literal["cam", "grad-cam"] = "cam"  # grad-cam: for models without a pooled head
-    weights: Literal["signed", "positive"] = "signed"  # positive: negative head weights count as 0, in the maps only
+    weights: Literal["signed", "positive"] = "positive"  # positive: negative head weights count as 0, in the maps only
     resolution: Literal[7, 14] = 7  # 14: twice as many rows and columns as the model has, at half as much compute again
     refine: Literal["none", "affinity"] = "none"  # affinity: smooths maps over what looks alike, at 14x14
     flip: bool = False  # averages with the mirrored image's maps, at twice the compute
@@ -68,8 +68,8 @@ class CamConfig(_Section):
 class BoxesConfig(_Section):
     """How maps become boxes."""
 
-    threshold_frac: float = pydantic.Field(0.2, gt=0, lt=1)  # of the normalised map's maximum
-    normalization: Literal["minmax", "max", "ivr", "pas"] = "minmax"
+    threshold_frac: float = pydantic.Field(0.4, gt=0, lt=1)  # of the normalised map's maximum
+    normalization: Literal["minmax", "max", "ivr", "pas"] = "pas"
     components: Literal["largest", "all"] = "largest"
     min_area_frac: float = pydantic.Field(0.01, ge=0, lt=1)  # of the map; smaller components make no box
     ivr_percentile: float = pydantic.Field(45.0, ge=0, lt=100)  # of the map; lower values count as 0, with "ivr"

@@ -18,7 +18,7 @@ from transforms.boxes import iou
 
 NUM_SCENES, NUM_SHARDS = 64, 2
 # what configs/demo.yaml says; the file is not part of an installed package
-SETTINGS = {"model": {"source": "demo"}, "boxes": {"threshold_frac": 0.55}}
+SETTINGS = {"model": {"source": "demo"}, "boxes": {"normalization": "minmax", "threshold_frac": 0.6}}
 
 
 def demo(output: str, console: rich.console.Console) -> ExitCode:

@@ -29,7 +29,7 @@ def problem(*args, **kwargs):
 def test_defaults_are_those_of_the_documentation():
     settings = load()
     assert settings == Config()
-    assert (settings.model.source, settings.cam.top_k, settings.boxes.threshold_frac) == ("imagenet", 1, 0.2)
+    assert (settings.model.source, settings.cam.top_k, settings.boxes.threshold_frac) == ("imagenet", 1, 0.4)
 
 
 def test_flags_beat_settings_which_beat_the_file_which_beats_the_defaults(file):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from pipeline import demo, scenes
+from pipeline.config import CamConfig
 from tests.factories import encode, image
 from transforms import demo_model, images
 from transforms.boxes import find_boxes, iou, to_original
@@ -16,7 +17,7 @@ def labelled():
     """100 scenes that the training never saw, and what the demo model says of them."""
     drawn = [scenes.draw_scene(seed) for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + UNSEEN)]
     decoded = [images.decode(encode(scene.image, "JPEG", quality=95), 224) for scene in drawn]
-    engine = Engine(EngineSettings("demo"))
+    engine = Engine(EngineSettings("demo", weights=CamConfig().weights))
     return drawn, engine.predict(np.stack([each.pixels for each in decoded]), np.full(UNSEEN, -1, np.int32))
 
 
@@ -27,12 +28,12 @@ def test_top_1_accuracy_is_at_least_97_percent(labelled):
 
 def test_at_least_70_percent_of_boxes_overlap_by_half(labelled):
     drawn, predictions = labelled
-    threshold = demo.SETTINGS["boxes"]["threshold_frac"]
+    settings = demo.SETTINGS["boxes"]
     hits = 0
     for scene, cam in zip(drawn, predictions.cams[:, 0], strict=True):
         height, width = scene.image.shape[:2]
         original = image(width=width, height=height, preview_px=None)
-        (box, *_) = [to_original(box, original, 1.0) for box in find_boxes(cam, threshold)]
+        (box, *_) = [to_original(box, original, 1.0) for box in find_boxes(cam, **settings)]
         hits += iou(box, scene.box) >= 0.5
     assert hits / UNSEEN >= 0.70
 

@@ -98,7 +98,7 @@ def test_a_run_labels_every_image_once(label, data, tmp_path):
     summary = json.loads((out / "_run.json").read_text())
     assert (summary["shards"], summary["read"], summary["written"], summary["rejected"]) == (3, 13, 13, 0)
     metadata = json.loads(pq.read_schema(next((out / "images").glob("a-*"))).metadata[b"cambeam"])
-    assert metadata["config"]["boxes"]["threshold_frac"] == 0.2
+    assert metadata["config"]["boxes"]["threshold_frac"] == 0.4
     assert metadata["fingerprint"] == summary["fingerprint"]
 
 
@@ -221,7 +221,7 @@ def test_other_settings_are_refused_and_overwrite_replaces_the_rows(label, data,
     changed = "--set=boxes.threshold_frac=0.7"
     code, said = label(data, out, changed)
     assert code == 2
-    assert "boxes.threshold_frac: 0.2 -> 0.7" in said
+    assert "boxes.threshold_frac: 0.4 -> 0.7" in said
     assert "--overwrite" in said
     assert (committed(out), (out / "_SUCCESS").exists()) == (before, True)
     code, said = label(data, out, changed, "--overwrite")

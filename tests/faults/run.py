@@ -23,7 +23,7 @@ import pyarrow.dataset
 from tests.factories import write_scenes
 
 IMAGES_PER_SHARD = 24
-TIMEOUT_SECONDS = 180
+TIMEOUT_SECONDS = 1200
 
 
 class Bench:
@@ -246,7 +246,7 @@ def main() -> int:
     for scenario in SCENARIOS:
         if arguments.only not in (None, scenario.__name__):
             continue
-        num_shards = arguments.shards or (6 * arguments.kills if scenario is sigkills else 12)
+        num_shards = arguments.shards or (4 * arguments.kills if scenario is sigkills else 12)
         with tempfile.TemporaryDirectory() as folder:
             started = time.monotonic()
             try:
