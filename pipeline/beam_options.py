@@ -1,10 +1,17 @@
 """Which runner a run is for, and the Beam options that it gets."""
 
 import logging
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+    TestOptions,
+)
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
@@ -19,6 +26,17 @@ _logger = logging.getLogger("cambeam")
 
 class OptionError(ValueError):
     """An option that neither cambeam nor Beam knows, or a bad value; the message is one line for the user."""
+
+
+def merge(configured: Mapping[str, Any], flags: list[str]) -> list[str]:
+    """Returns the options of a configuration as flags, but for those that the command line names too, then these."""
+    given = {flag.partition("=")[0].removeprefix("--") for flag in flags}
+    merged = []
+    for name, value in configured.items():
+        if name not in given:
+            values = value if isinstance(value, list) else [value]
+            merged += [f"--{name}" if one is True else f"--{name}={one}" for one in values]
+    return merged + flags
 
 
 def parse(flags: list[str]) -> PipelineOptions:
@@ -56,6 +74,16 @@ def is_in_process(options: PipelineOptions) -> bool:
 def shares_process(options: PipelineOptions) -> bool:
     """Tells whether the workers are threads of this process."""
     return is_in_process(options) and options.view_as(DirectOptions).direct_running_mode != "multi_processing"
+
+
+def is_dry_run(options: PipelineOptions) -> bool:
+    """Tells whether a job is built for Dataflow and thrown away; other runners don't know dry runs."""
+    return options.view_as(StandardOptions).runner == "DataflowRunner" and bool(options.view_as(TestOptions).dry_run)
+
+
+def only_builds_job(options: PipelineOptions) -> bool:
+    """Tells whether there is nothing to wait for: a dry run, or a Dataflow template, which its launcher runs later."""
+    return is_dry_run(options) or bool(options.view_as(GoogleCloudOptions).template_location)
 
 
 def make_runner(options: PipelineOptions, flags: list[str], num_shards: int) -> PipelineRunner:

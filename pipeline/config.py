@@ -10,6 +10,8 @@ import yaml
 
 from transforms.credentials import has_credentials, redact
 
+BeamValue = bool | int | float | str
+
 
 class ConfigError(ValueError):
     """The configuration is not usable; the message is one line for the user."""
@@ -111,6 +113,17 @@ class Config(_Section):
     thumbnails: ThumbnailsConfig = ThumbnailsConfig()
     output: OutputConfig = OutputConfig()
     failures: FailuresConfig = FailuresConfig()
+    beam: dict[str, BeamValue | list[BeamValue]] = {}  # Beam's own options without their dashes, e.g. runner
+
+    @pydantic.field_validator("beam")
+    @classmethod
+    def _no_false(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if value is False:
+                raise ValueError(
+                    f"a Beam option is true or absent, and {name} is false: leave it out or set its opposite"
+                )
+        return options
 
 
 def load(path: str | None = None, settings: Sequence[str] = (), flags: dict[str, Any] | None = None) -> Config:
@@ -156,7 +169,7 @@ def parse(values: dict[str, Any]) -> Config:
 def _refuse_credentials(config: Config) -> None:
     """Sees to it that nothing which a run writes down can hold credentials."""
     for name, section in config:
-        for key, value in section:
+        for key, value in section.items() if isinstance(section, dict) else section:
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and has_credentials(text):
                     raise ConfigError(
@@ -199,5 +212,5 @@ def _explain(problem: Any) -> str:
 
 def _known_keys() -> list[str]:
     """Returns every key as "section" or "section.key"."""
-    sections = {name: type(section) for name, section in Config()}
-    return [*sections, *(f"{name}.{key}" for name, section in sections.items() for key in section.model_fields)]
+    sections = dict(Config())
+    return [*sections, *(f"{name}.{key}" for name, section in sections.items() for key, _ in section)]

@@ -60,23 +60,32 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     Raises:
       ValueError: one of UsageError, PlanError, OptionError, ModelError: before anything is written.
     """
+    beam_flags = beam_options.merge(config.beam, beam_flags)
     options = beam_options.parse(beam_flags)
     layout = _output(config)
     plan = make_plan(config.input, layout)
     run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     row_settings, job = _resolve(config, layout, run_id)
     _check_settings(layout, row_settings, flags.overwrite)
-    left = _prepare_output(layout, job, plan, row_settings, flags, console)
+    dry_run = beam_options.is_dry_run(options)
+    left = plan.shards if dry_run else _prepare_output(layout, job, plan, row_settings, flags, console)
     pipeline = beam.Pipeline(runner=beam_options.make_runner(options, beam_flags, len(left)), options=options)
     label_images(pipeline, job)
+    if beam_options.only_builds_job(options):
+        pipeline.run()
+        outcome = "nothing was written" if dry_run else "its launcher or a template run starts it"
+        console.print(f"Built the job of {len(left)} shards; {outcome}.", highlight=False)
+        return ExitCode.DONE
     in_process = beam_options.shares_process(options)
     source = progress.LiveSource(left) if in_process else progress.MarkerSource(layout, left)
     execution, started = Execution(pipeline), time.monotonic()
+    goes_on = False
     try:
         with progress.display(console) as display:
             execution.run_to_end(lambda: display.show(source.state()))
     except KeyboardInterrupt as interrupt:
-        if execution.job_id:
+        goes_on = execution.job_id is not None
+        if goes_on:
             console.print(f"Left the job {execution.job_id} running; its runner's own tools can stop it.")
         console.print("Stopped. What is committed stays; run the same command again to go on from there.")
         return ExitCode.TERMINATED if isinstance(interrupt, Terminated) else ExitCode.INTERRUPTED
@@ -86,7 +95,8 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
         console.print("What is committed stays; once the cause is mended, the same command goes on from there.")
         return ExitCode.FAILED
     finally:
-        _clean_temporary(layout, run_id)
+        if not goes_on:  # else its plan and its attempts are still needed
+            _clean_temporary(layout, run_id)
     return _summarize(layout, config, source.state(now=True).images, time.monotonic() - started, console)
 
 
@@ -127,7 +137,7 @@ def _resolve(config: Config, layout: Layout, run_id: str) -> tuple[dict[str, Any
             "head": classifier.head.description,
         },
         "num_classes": engine.num_classes,
-        "config": config.model_dump(exclude={"output": {"path"}, "input": {"pattern"}}),
+        "config": config.model_dump(exclude={"output": {"path"}, "input": {"pattern"}, "beam": True}),
     }
     job = Job(
         config,

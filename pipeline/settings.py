@@ -13,6 +13,7 @@ _NOT_IN_ROWS = {
     "model": {"source", "class_names", "precision", "batch_size"},
     "output": {"path"},
     "failures": {"max_fraction"},
+    "beam": True,
 }
 
 

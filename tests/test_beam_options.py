@@ -73,3 +73,38 @@ def test_behind_a_job_server_it_is_a_warning(caplog):
     with caplog.at_level(logging.WARNING, "cambeam"):
         parse(["--runner=FlinkRunner", "--flink_only_knows=1"])
     assert "--flink_only_knows=1" in caplog.text
+
+
+def test_options_of_the_config_become_flags_that_the_command_line_beats():
+    configured = {"runner": "DataflowRunner", "num_workers": 4, "no_use_public_ips": True, "experiments": ["a", "b=c"]}
+    as_flags = [
+        "--runner=DataflowRunner",
+        "--num_workers=4",
+        "--no_use_public_ips",
+        "--experiments=a",
+        "--experiments=b=c",
+    ]
+    assert beam_options.merge(configured, []) == as_flags
+    # a list too is replaced, not added to
+    assert beam_options.merge(configured, ["--experiments=d", "--num_workers", "2"]) == [
+        "--runner=DataflowRunner",
+        "--no_use_public_ips",
+        "--experiments=d",
+        "--num_workers",
+        "2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "dry_run", "only_builds"),
+    [
+        (["--runner=DataflowRunner"], False, False),
+        (["--runner=DataflowRunner", "--dry_run=True"], True, True),
+        (["--runner=DataflowRunner", "--template_location=gs://b/t"], False, True),
+        (["--dry_run=True"], False, False),  # Beam's in-process runner would run it all the same
+    ],
+)
+def test_which_runs_only_build_a_job(flags, dry_run, only_builds):
+    options = parse(flags)
+    assert beam_options.is_dry_run(options) == dry_run
+    assert beam_options.only_builds_job(options) == only_builds

@@ -128,3 +128,12 @@ def test_the_demo_config_is_what_the_demo_runs():
 
 def test_every_key_is_known_to_the_suggestions():
     assert "boxes.threshold_frac" in config._known_keys()
+
+
+def test_beam_options_are_values_or_lists_and_never_false():
+    options = {"runner": "DataflowRunner", "num_workers": 4, "experiments": ["a"], "no_use_public_ips": True}
+    assert parse({"beam": options}).beam == options
+    with pytest.raises(ConfigError, match="use_public_ips is false: leave it out or set its opposite"):
+        parse({"beam": {"use_public_ips": False}})
+    with pytest.raises(ConfigError, match="carries credentials"):
+        parse({"beam": {"job_endpoint": "http://me:secret@host:8099"}})

@@ -334,3 +334,25 @@ def test_a_run_that_is_stopped_and_then_killed_ends_like_an_undisturbed_one(labe
     assert all(at_the_end[name] == time_ns for name, time_ns in after_stop.items() if name in markers)
     assert label(source, undisturbed)[0] == 0
     assert rows(out) == rows(undisturbed)
+
+
+def test_a_remote_job_that_is_left_running_keeps_its_temporary_files(label, data, tmp_path, monkeypatch):
+    def interrupted(execution, on_poll):
+        execution.job_id = "job-7"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.run.Execution.run_to_end", interrupted)
+    code, said = label(data, tmp_path / "out")
+    assert code == 130
+    assert "Left the job job-7 running" in said
+    assert list((tmp_path / "out" / "_tmp").glob("*/plan.jsonl"))
+
+
+def test_beam_options_of_the_config_reach_the_runner_and_not_the_rows(label, data, tmp_path):
+    code, said = label(data, tmp_path / "bad", "--set", "beam.direct_num_wokers=2")
+    assert code == 2
+    assert "--direct_num_wokers=2" in said
+    code, _ = label(data, tmp_path / "out", "--set", "beam.direct_num_workers=1")
+    assert code == 0
+    assert label(data, tmp_path / "out")[0] == 0  # no other settings, as far as rows go
+    assert "beam" not in json.loads((tmp_path / "out" / "_run.json").read_text())["config"]
