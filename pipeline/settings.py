@@ -8,7 +8,7 @@ from pipeline.config import Config
 from transforms.schema import SCHEMA_VERSION
 
 # each changes how rows are made or where, and not what is in them
-_NOT_IN_ROWS = {
+_NOT_IN_ROWS: dict[str, set[str] | bool] = {
     "input": {"pattern", "format", "images_per_shard"},
     "model": {"source", "class_names", "precision", "batch_size"},
     "output": {"path"},
