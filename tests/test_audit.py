@@ -29,23 +29,23 @@ def layout(tmp_path):
     return Layout(str(tmp_path))
 
 
-def test_a_shard_that_is_whole(layout):
-    totals = check_shard("a", 1, [done("a")], layout)
+def test_a_shard_that_is_whole():
+    totals = check_shard("a", 1, [done("a")], True)
     assert totals == Totals(
         1, 10, 9, 1, {"corrupt": 1}, {"predict": 1.5}, frozenset(["float32"]), frozenset(["a processor"])
     )
 
 
-def test_totals_add_up(layout):
+def test_totals_add_up():
     other = done("b", 5, 3, 2, rejects_by_type={"empty": 2})
-    total = check_shard("a", 1, [done("a")], layout) + check_shard("b", 1, [other], layout)
+    total = check_shard("a", 1, [done("a")], True) + check_shard("b", 1, [other], True)
     assert (total.shards, total.read, total.written, total.rejected) == (2, 15, 12, 3)
     assert total.rejects_by_type == {"corrupt": 1, "empty": 2}
     assert total.seconds == {"predict": 3.0}
 
 
-def test_a_shard_done_twice_counts_once(layout):
-    assert check_shard("a", 1, [done("a"), done("a")], layout).read == 10
+def test_a_shard_done_twice_counts_once():
+    assert check_shard("a", 1, [done("a"), done("a")], True).read == 10
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,21 @@ def test_a_shard_done_twice_counts_once(layout):
         (1, [done("a", read=10, written=8, rejected=1)], "a has 10 images, but 8 rows and 1 rejects"),
     ],
 )
-def test_what_is_wrong_is_said(layout, planned, found, problem):
-    assert check_shard("a", planned, found, layout).problems == (problem,)
+def test_what_is_wrong_is_said(planned, found, problem):
+    assert check_shard("a", planned, found, True).problems == (problem,)
 
 
-def test_a_shard_that_was_done_and_is_gone(layout):
-    (problem,) = check_shard("c", 1, [done("c")], layout).problems
-    assert problem == f"c was done, but is gone from {layout.root}: run the same command again"
+def test_a_shard_that_was_done_and_is_gone():
+    (problem,) = check_shard("c", 1, [done("c")], False).problems
+    assert problem == "c was done, but is gone from the output: run the same command again"
+
+
+def test_a_marker_of_another_input_is_neither_counted_nor_wrong():
+    assert check_shard("stranger", 0, [], True) == Totals()
 
 
 def test_of_many_problems_ten_are_named(layout, tmp_path):
-    totals = sum((check_shard(f"s{n:02d}", 1, [], layout) for n in range(13)), Totals())
+    totals = sum((check_shard(f"s{n:02d}", 1, [], False) for n in range(13)), Totals())
     with pytest.raises(AuditError, match=r"not complete: s00 was not done; .*; s09 was not done, and 3 more$"):
         finish(totals, layout, "run", 1.0, {})
     assert [path.name for path in tmp_path.iterdir()] == ["_shards"]
@@ -75,7 +79,7 @@ def test_of_many_problems_ten_are_named(layout, tmp_path):
 @pytest.mark.parametrize(("max_fraction", "success"), [(0.1, True), (0.0999, False)])
 def test_success_unless_too_much_was_rejected(layout, tmp_path, max_fraction, success):
     (tmp_path / "_SUCCESS").touch()  # of an earlier run
-    finish(check_shard("a", 1, [done("a")], layout), layout, "run", max_fraction, {"cambeam_version": "1"})
+    finish(check_shard("a", 1, [done("a")], True), layout, "run", max_fraction, {"cambeam_version": "1"})
     assert (tmp_path / "_SUCCESS").exists() == success
     summary = json.loads((tmp_path / "_run.json").read_text())
     assert (summary["run_id"], summary["read"], summary["rejected"]) == ("run", 10, 1)
@@ -101,3 +105,15 @@ def test_transform_fails_where_a_shard_is_missing(tmp_path):
     with pytest.raises(Exception, match="b-00000000 was not done"):
         audit(tmp_path, [shard("/data/a.tar"), shard("/data/b.tar")], [done("a")])
     assert not (tmp_path / "_SUCCESS").exists()
+
+
+def test_transform_fails_where_what_was_done_is_gone(tmp_path, layout):
+    planned = [shard("/data/a.tar"), shard("/data/c.tar")]  # c has no marker
+    with pytest.raises(Exception, match="c-00000000 was done, but is gone"):
+        audit(tmp_path, planned, [done("a"), done("c")])
+    assert not (tmp_path / "_SUCCESS").exists()
+
+
+def test_transform_fails_where_nothing_was_done(tmp_path, layout):
+    with pytest.raises(Exception, match="a-00000000 was not done"):
+        audit(tmp_path, [shard("/data/a.tar")], [])

@@ -37,6 +37,10 @@ class Layout:
         """Where the markers are."""
         return store.join(self.root, "_shards")
 
+    def marked(self) -> list[str]:
+        """Lists the ids of the shards that have a marker."""
+        return [name.removesuffix(".json") for name in store.names(self.marker_folder) if name.endswith(".json")]
+
     @property
     def rejects_folder(self) -> str:
         """Where the rejects are."""
