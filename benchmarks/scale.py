@@ -12,7 +12,6 @@ import os
 import pathlib
 import resource
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from unittest import mock
@@ -30,6 +29,7 @@ from transforms.shards import READERS
 
 IMAGE_SECONDS = 0.002  # of the fake model: 500 images/s on each worker, about what a GPU does at the end of a pipeline
 HEAVY = "shard-000000"
+_SKEWED_SHARDS = 400
 
 
 class FakeEngine:
@@ -72,8 +72,8 @@ def fakes(skew: int) -> Iterator[None]:
     engine = FakeEngine()
     with (
         mock.patch.dict(READERS, {"webdataset": read}),
-        mock.patch.object(run, "shared_engine", lambda settings: engine),
-        mock.patch.object(predict, "shared_engine", lambda settings: engine),
+        mock.patch.object(run, "shared_engine", return_value=engine),
+        mock.patch.object(predict, "shared_engine", return_value=engine),
     ):
         yield
 
@@ -136,8 +136,16 @@ def main() -> None:
         measure("1 shard (warm-up)", few, "out-few")
         measure(f"{arguments.shards} shards", pattern, "out")
         measure("the same again: nothing left", pattern, "out")
+        pattern = make_input(pathlib.Path(folder, "skewed"), _SKEWED_SHARDS)
+        heavy = label(few, f"{folder}/out-heavy")["all"]
+        both = label(pattern, f"{folder}/out-skewed")["all"]
+    with tempfile.TemporaryDirectory() as folder, fakes(skew=1):
+        even = label(make_input(pathlib.Path(folder, "in"), _SKEWED_SHARDS), f"{folder}/out")["all"]
     rich.console.Console().print(table)
-    print(f"threads at the end: {threading.active_count()}")
+    print(
+        f"skew: {_SKEWED_SHARDS} shards of one size take {even:.1f} s; with one of them {arguments.skew} times as large, "
+        f"which alone takes {heavy:.1f} s, they take {both:.1f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import rich.progress
 from transforms import live, store
 from transforms.layout import Layout
 from transforms.records import Shard
+from transforms.threads import thread_pool
 
 _LOG_EVERY_SECONDS = 15.0
 _LISTING_SHARE = 20  # markers are listed at most every so many times the duration of a listing
@@ -57,13 +58,12 @@ class MarkerSource:
         """Returns the state when the markers were last listed, which `now` does at once."""
         if now or time.monotonic() >= self._next_listing:
             started = time.monotonic()
-            for name in store.names(self._layout.marker_folder):
-                shard = self._open.pop(name.removesuffix(".json"), None)
-                if shard:
-                    marker = store.read_json(self._layout.marker(shard.shard_id)) or {}
-                    self._done_bytes += shard.num_bytes
-                    self._images += marker.get("written", 0)
-                    self._rejected += marker.get("rejected", 0)
+            new = [shard_id for shard_id in self._layout.marked() if shard_id in self._open]
+            paths = map(self._layout.marker, new)
+            for shard_id, marker in zip(new, thread_pool("progress").map(store.read_json, paths), strict=True):
+                self._done_bytes += self._open.pop(shard_id).num_bytes
+                self._images += (marker or {}).get("written", 0)
+                self._rejected += (marker or {}).get("rejected", 0)
             self._next_listing = time.monotonic() + max(1.0, _LISTING_SHARE * (time.monotonic() - started))
         return State(self._images, self._rejected, self._done_bytes / self._num_bytes)
 

@@ -20,7 +20,7 @@ from transforms import model, store
 from transforms.engine import Engine, EngineSettings, shared_engine
 from transforms.layout import Layout
 from transforms.records import Shard
-from transforms.threads import num_cores
+from transforms.threads import num_cores, thread_pool
 
 _TMP_KEPT_SECONDS = 24 * 3600
 _NAMED_ERRORS = 5
@@ -198,17 +198,17 @@ def _prepare_output(
     """Writes settings and plan, clears the way for what is to be done anew, and returns the shards that are left."""
     _clean_temporary(layout)
     new_settings = store.read_json(layout.settings) != row_settings
-    marked = {name.removesuffix(".json") for name in store.names(layout.marker_folder)}
+    marked = set(layout.marked())
     again = set(plan.changed)
     if new_settings:
         again |= marked
     if flags.retry_failed:
         failed = {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
         again |= failed
-        for shard in plan.shards:
-            if shard.shard_id in failed & marked:
-                store.delete(layout.success)
-                store.delete(layout.marker(shard.shard_id))
+        to_delete = [shard.shard_id for shard in plan.shards if shard.shard_id in failed & marked]
+        if to_delete:
+            store.delete(layout.success)
+        list(thread_pool("read").map(lambda shard_id: store.delete(layout.marker(shard_id)), to_delete))
     left = [shard for shard in plan.shards if shard.shard_id not in marked - again]
     if left:
         store.delete(layout.success)

@@ -153,13 +153,13 @@ def read_json(path: str):
       ValueError: the file is not JSON.
     """
     try:
-        content = read_bytes(path) if exists(path) else None
+        content = read_bytes(path)  # one request: to ask first whether it is there would be another
     except Exception as error:
-        if not is_missing(error):
-            raise
-        content = None  # deleted since
+        if is_missing(error):
+            return None
+        raise
     try:
-        return None if content is None else json.loads(content)
+        return json.loads(content)
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
 
