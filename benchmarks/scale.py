@@ -143,8 +143,8 @@ def main() -> None:
         even = label(make_input(pathlib.Path(folder, "in"), _SKEWED_SHARDS), f"{folder}/out")["all"]
     rich.console.Console().print(table)
     print(
-        f"skew: {_SKEWED_SHARDS} shards of one size take {even:.1f} s; with one of them {arguments.skew} times as large, "
-        f"which alone takes {heavy:.1f} s, they take {both:.1f} s"
+        f"skew: {_SKEWED_SHARDS} shards of one size take {even:.1f} s; with one of them {arguments.skew} times as "
+        f"large, which alone takes {heavy:.1f} s, they take {both:.1f} s"
     )
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from transforms import cam as cams
+from transforms import metrics
 from transforms.records import Box, Image, ShardBatch
 from transforms.threads import thread_pool
 
@@ -106,7 +107,8 @@ def locate_batch(batch: ShardBatch, *settings) -> ShardBatch:
     boxes = list(pool.map(locate, range(len(batch))))
     views = predictions.views
     consistency = [] if views is None else list(pool.map(lambda both: agreement(*both, *settings), views))
-    return batch.after("locate", started, boxes=boxes, consistency=consistency)
+    metrics.count("boxes_found", sum(len(of_class) for of_image in boxes for of_class in of_image))
+    return metrics.timed(batch.after("locate", started, boxes=boxes, consistency=consistency), "locate")
 
 
 def agreement(cam: np.ndarray, mirrored: np.ndarray, *settings) -> float | None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
+from transforms import metrics
 from transforms.engine import Engine, EngineSettings, concatenate, shared_engine
 from transforms.records import ErrorType, Predictions, Reject, ShardBatch, Stage
 
@@ -39,25 +39,25 @@ class CamModelHandler(ModelHandler[ShardBatch, ShardBatch, Engine]):
             for row, image in enumerate(batch.images)
             if row in failures
         ]
-        Metrics.distribution("cambeam", "batch_images").update(len(batch))
-        return [
-            batch.after(
-                "predict",
-                started,
-                images=[batch.images[row] for row in rows],
-                pixels=None,
-                predictions=predictions,
-                rejects=sorted(batch.rejects + rejected, key=lambda reject: reject.index_in_shard),
-                precision=model.device.precision,
-                device=model.device.name,
-            )
-        ]
+        metrics.observe("batch_images", len(batch))
+        metrics.count_rejects(rejected)
+        labelled = batch.after(
+            "predict",
+            started,
+            images=[batch.images[row] for row in rows],
+            pixels=None,
+            predictions=predictions,
+            rejects=sorted(batch.rejects + rejected, key=lambda reject: reject.index_in_shard),
+            precision=model.device.precision,
+            device=model.device.name,
+        )
+        return [metrics.timed(labelled, "predict")]
 
     def get_num_bytes(self, batch: ShardBatch) -> int:
         return 0 if batch.pixels is None else batch.pixels.nbytes
 
     def get_metrics_namespace(self) -> str:
-        return "cambeam"
+        return metrics.NAMESPACE
 
 
 class Failure(NamedTuple):

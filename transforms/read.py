@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.metrics import Metrics
 
-from transforms import images, live
+from transforms import images, live, metrics
 from transforms.commit import committed
 from transforms.credentials import redact
 from transforms.layout import Layout
@@ -24,7 +23,6 @@ from transforms.threads import Budget, map_ahead, thread_pool
 _BATCHES_AHEAD = 2  # decoded before they are asked for, so that the decoders work while the model does
 _WAITING_BYTES = 64 * 1024 * 1024  # of encoded images that wait for a decoder
 _MAX_TEXT = 4096  # characters of an id, a URI or a message
-_images_decoded = Metrics.counter("cambeam", "images_decoded")
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,9 @@ def _num_bytes(sample: Sample | BadSample) -> int:
 
 
 def _batch(shard: Shard, first_index: int, entries: list[Decoded], is_last: bool) -> ShardBatch:
-    live.add(read_bytes=sum(entry.num_bytes for entry in entries))
+    num_bytes = sum(entry.num_bytes for entry in entries)
+    live.add(read_bytes=num_bytes)
+    metrics.count("encoded_bytes", num_bytes)
     pixels = [entry.pixels for entry in entries if entry.pixels is not None]
     return ShardBatch(
         shard,
@@ -164,15 +164,16 @@ class _ReadBatches(beam.DoFn):
     def process(self, shard: Shard):
         done = committed(self._layout, shard, self._fingerprint)
         if done:
+            metrics.count("shards_already_done")
             yield ShardBatch(shard, 0, read=0, is_last=True, done=done)
             return
         counts = Counts()
         samples = READERS[shard.format](shard, self._fields, counts)
         for batch in read_batches(shard, samples, self._decoder, self._batch_size):
             live.raise_if_stopped()
-            _images_decoded.inc(len(batch.images))
-            for reject in batch.rejects:
-                Metrics.counter("cambeam", f"images_rejected_{reject.error_type}").inc()
-            yield batch
+            metrics.count("images_read", batch.read)
+            metrics.count("images_decoded", len(batch.images))
+            metrics.count_rejects(batch.rejects)
+            yield metrics.timed(batch, "decode")
         for name, count in counts.items():  # only now: the reader works in a thread that Beam does not know
-            Metrics.counter("cambeam", name).inc(count)
+            metrics.count(name, count)

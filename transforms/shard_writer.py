@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.metrics import Metrics
 
-from transforms import live, store
+from transforms import live, metrics, store
 from transforms.commit import attempt_path, commit
 from transforms.layout import Layout
 from transforms.records import Reject, ShardBatch, ShardDone
@@ -31,7 +30,7 @@ class RowFile:
     """A Parquet file that grows by tables of any length and is cut into row groups of one fixed length."""
 
     def __init__(self, path: str, schema: pa.Schema, compression: str, row_group_rows: int):
-        self.path = path
+        self.path, self.num_bytes = path, 0  # the bytes are known once it is closed
         self._schema, self._row_group_rows = schema, row_group_rows
         self._pending: list[pa.Table] = []
         store.make_folder_of(path)
@@ -53,6 +52,7 @@ class RowFile:
         if len(rows):
             self._writer.write_table(rows)
         self._writer.close()
+        self.num_bytes = self._file.tell()
         if not store.is_local(self.path):
             store.upload(self.path, self._file)
         self._file.close()
@@ -146,7 +146,8 @@ class _WriteRows(beam.DoFn):
         self._open.add(batch, image_table(batch, self.class_names, self.schema, self.cams))
         self._open.add_seconds("write", time.perf_counter() - started)
         live.add(written=len(batch), rejected=len(batch.rejects))
-        Metrics.counter("cambeam", "images_written").inc(len(batch))
+        metrics.count("images_written", len(batch))
+        metrics.observe("batch_write_ms", 1000 * (time.perf_counter() - started))
         if batch.is_last:
             done, self._open = self._open, None
             yield self._commit(done)
@@ -167,7 +168,7 @@ class _WriteRows(beam.DoFn):
             raise BrokenChainError(_BROKEN_CHAIN.format(what=f"got shard {got}, expected {expected}"))
 
     def _commit(self, done: _OpenShard) -> ShardDone:
-        shard_id, rejects_path = done.shard.shard_id, None
+        started, shard_id, rejects_path = time.perf_counter(), done.shard.shard_id, None
         done.rows.close()
         if done.rejects:
             rejects_path = attempt_path(self.layout, self.run_id, shard_id, "rejects")
@@ -189,5 +190,7 @@ class _WriteRows(beam.DoFn):
             run_id=self.run_id,
         )
         commit(self.layout, totals, done.rows.path, rejects_path)
-        Metrics.counter("cambeam", "shards_committed").inc()
+        metrics.count("shards_committed")
+        metrics.count("committed_bytes", done.rows.num_bytes)
+        metrics.observe("shard_commit_ms", 1000 * (time.perf_counter() - started))
         return totals

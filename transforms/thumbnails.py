@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from transforms import cam as cams
+from transforms import metrics
 from transforms.records import Box, Image, ShardBatch
 from transforms.threads import thread_pool
 
@@ -79,4 +80,6 @@ def render_batch(batch: ShardBatch, quality: int, draw_boxes: bool) -> ShardBatc
         boxes = batch.boxes[row][0] if draw_boxes else []
         return render(batch.images[row], batch.labelled.cams[row, 0], boxes[0] if boxes else None, quality)
 
-    return batch.after("render", started, thumbnails=list(thread_pool("render").map(draw, range(len(batch)))))
+    thumbnails = list(thread_pool("render").map(draw, range(len(batch))))
+    metrics.count("thumbnail_bytes", sum(map(len, thumbnails)))
+    return metrics.timed(batch.after("render", started, thumbnails=thumbnails), "render")
