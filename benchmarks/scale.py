@@ -13,6 +13,7 @@ import pathlib
 import resource
 import tempfile
 import time
+import types
 from collections.abc import Iterator
 from unittest import mock
 
@@ -39,7 +40,7 @@ class FakeEngine:
         precision, name = "float32", "a fake"
 
     class classifier:  # noqa: N801
-        name, head = "fake", "none"
+        name, head = "fake", types.SimpleNamespace(description="none")
 
     side_px, num_classes = 32, len(CLASS_NAMES)
 

@@ -1,5 +1,6 @@
 """Which runner a run is for, and the Beam options that it gets."""
 
+import itertools
 import logging
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -29,13 +30,23 @@ class OptionError(ValueError):
 
 
 def merge(configured: Mapping[str, Any], flags: list[str]) -> list[str]:
-    """Returns the options of a configuration as flags, but for those that the command line names too, then these."""
-    given = {flag.partition("=")[0].removeprefix("--") for flag in flags}
+    """Returns the options of a configuration as flags, but for those that the command line gives too, then these.
+
+    A list is added to: of it, the command line replaces what has the same key before an equals sign, as in
+    `--dataflow_service_options=worker_accelerator=...`.
+    """
+    given, items = set(), set()
+    for flag, following in itertools.pairwise([*flags, ""]):
+        name, equals, value = flag.removeprefix("--").partition("=")
+        given.add(name)
+        items.add((name, (value if equals else following).partition("=")[0]))
     merged = []
     for name, value in configured.items():
-        if name not in given:
-            values = value if isinstance(value, list) else [value]
-            merged += [f"--{name}" if one is True else f"--{name}={one}" for one in values]
+        if isinstance(value, list):
+            values = [one for one in value if (name, str(one).partition("=")[0]) not in items]
+        else:
+            values = [] if name in given else [value]
+        merged += [f"--{name}" if one is True else f"--{name}={one}" for one in values]
     return merged + flags
 
 

@@ -85,14 +85,11 @@ def test_options_of_the_config_become_flags_that_the_command_line_beats():
         "--experiments=b=c",
     ]
     assert beam_options.merge(configured, []) == as_flags
-    # a list too is replaced, not added to
-    assert beam_options.merge(configured, ["--experiments=d", "--num_workers", "2"]) == [
-        "--runner=DataflowRunner",
-        "--no_use_public_ips",
-        "--experiments=d",
-        "--num_workers",
-        "2",
-    ]
+    # a list is added to, and its items of the same key are replaced
+    given = ["--experiments=b=e", "--experiments", "d", "--num_workers", "2"]
+    kept = ["--runner=DataflowRunner", "--no_use_public_ips", "--experiments=a"]
+    assert beam_options.merge(configured, given) == kept + given
+    assert beam_options.merge(configured, ["--experiments", "b=e"])[-3:] == ["--experiments=a", "--experiments", "b=e"]
 
 
 @pytest.mark.parametrize(
