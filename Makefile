@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 .venv/installed: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -29,9 +29,12 @@ test: lint  ## lint, check types, run the tests
 faults: .venv/installed  ## kill, interrupt and starve runs, and count the images afterwards (half an hour)
 	$(BIN)/python -m tests.faults.run
 
+dataflow-dry-run: .venv/installed  ## build the Dataflow jobs of configs/ offline, and print what they ask for
+	$(BIN)/python -m scripts.dataflow_dry_run configs/dataflow_gpu.yaml configs/dataflow_cpu.yaml
+
 bench: .venv/installed  ## measure engine and pipeline: make bench IMAGES=TAR MODEL=PATH.keras
 	$(BIN)/python -m pip install --quiet openvino
 	$(BIN)/python -m benchmarks.engine --model $(MODEL) --preprocess torch
 	$(BIN)/python -m benchmarks.pipeline --model $(MODEL) --preprocess torch --images $(IMAGES)
 
-.PHONY: help install demo lint format test faults bench
+.PHONY: help install demo lint format test faults dataflow-dry-run bench
