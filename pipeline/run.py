@@ -205,11 +205,12 @@ def _prepare_output(
     if flags.retry_failed:
         failed = {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
         again |= failed
-        to_delete = [shard.shard_id for shard in plan.shards if shard.shard_id in failed & marked]
+        to_delete = failed & marked & {shard.shard_id for shard in plan.shards}
         if to_delete:
             store.delete(layout.success)
         list(thread_pool("read").map(lambda shard_id: store.delete(layout.marker(shard_id)), to_delete))
-    left = [shard for shard in plan.shards if shard.shard_id not in marked - again]
+    done = marked - again
+    left = [shard for shard in plan.shards if shard.shard_id not in done]
     if left:
         store.delete(layout.success)
     store.write_json(layout.settings, row_settings, layout.temporary(job.run_id, "settings.json"))
