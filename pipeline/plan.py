@@ -104,9 +104,10 @@ def _measure(shard: Shard, files: Mapping[str, "_InputFile"]) -> Shard:
 def read_plan(path: str) -> Iterator[Shard]:
     """Yields the shards of a plan file; none where it does not exist."""
     if store.exists(path):
-        for line in store.read_bytes(path).splitlines():
-            values = json.loads(line)
-            yield Shard(**(values | {"members": tuple(values["members"])}))
+        with store.open_read(path) as file:  # line by line: a million shards take 200 MB
+            for line in file:
+                values = json.loads(line)
+                yield Shard(**(values | {"members": tuple(values["members"])}))
 
 
 def write_plan(path: str, shards: Iterable[Shard], temporary_path: str) -> None:

@@ -15,6 +15,7 @@ from transforms.threads import thread_pool
 
 _LOG_EVERY_SECONDS = 15.0
 _LISTING_SHARE = 20  # markers are listed at most every so many times the duration of a listing
+_MARKERS_READ = 1000  # at most, each time
 
 
 class State(NamedTuple):
@@ -45,13 +46,17 @@ class LiveSource:
 
 
 class MarkerSource:
-    """Progress of workers anywhere, shard by shard, from the markers in the output."""
+    """Progress of workers anywhere, shard by shard, from the markers in the output.
+
+    Of many new markers some are read, and the images of the others estimated by the bytes of their shards: to read a
+    million would take longer than the run.
+    """
 
     def __init__(self, layout: Layout, shards: list[Shard]):
         self._layout = layout
         self._open = {shard.shard_id: shard for shard in shards}
         self._num_bytes, self._done_bytes = max(1, sum(shard.num_bytes for shard in shards)), 0
-        self._images = self._rejected = 0
+        self._images = self._rejected = self._read_bytes = 0  # of the markers read
         self._next_listing = 0.0
 
     def state(self, now: bool = False) -> State:
@@ -59,13 +64,15 @@ class MarkerSource:
         if now or time.monotonic() >= self._next_listing:
             started = time.monotonic()
             new = [shard_id for shard_id in self._layout.marked() if shard_id in self._open]
-            paths = map(self._layout.marker, new)
-            for shard_id, marker in zip(new, thread_pool("progress").map(store.read_json, paths), strict=True):
-                self._done_bytes += self._open.pop(shard_id).num_bytes
+            paths = map(self._layout.marker, new[:_MARKERS_READ])
+            for shard_id, marker in zip(new, thread_pool("progress").map(store.read_json, paths), strict=False):
+                self._read_bytes += self._open[shard_id].num_bytes
                 self._images += (marker or {}).get("written", 0)
                 self._rejected += (marker or {}).get("rejected", 0)
+            self._done_bytes += sum(self._open.pop(shard_id).num_bytes for shard_id in new)
             self._next_listing = time.monotonic() + max(1.0, _LISTING_SHARE * (time.monotonic() - started))
-        return State(self._images, self._rejected, self._done_bytes / self._num_bytes)
+        scale = self._done_bytes / self._read_bytes if self._read_bytes else 1
+        return State(round(scale * self._images), round(scale * self._rejected), self._done_bytes / self._num_bytes)
 
 
 class Display:
