@@ -37,4 +37,8 @@ bench: .venv/installed  ## measure engine and pipeline: make bench IMAGES=TAR MO
 	$(BIN)/python -m benchmarks.engine --model $(MODEL) --preprocess torch
 	$(BIN)/python -m benchmarks.pipeline --model $(MODEL) --preprocess torch --images $(IMAGES)
 
-.PHONY: help install demo lint format test faults dataflow-dry-run bench
+engines: .venv/installed  ## fetch Prism, Flink and Spark (550 MB) and compare the rows that they make
+	$(BIN)/python -m tests.engines.install
+	$(BIN)/python -m tests.engines.compare
+
+.PHONY: help install demo lint format test faults dataflow-dry-run bench engines

@@ -5,23 +5,28 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+import grpc
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DirectOptions,
+    FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    PortableOptions,
+    SparkRunnerOptions,
     StandardOptions,
     TestOptions,
 )
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
-from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.runners.portability.portable_runner import JobServiceHandle, PortableRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from transforms.threads import num_cores
 
 _IN_PROCESS = (None, "DirectRunner", "FnApiRunner")
 _OWN_OPTIONS_ONLY = (*_IN_PROCESS, "DataflowRunner")  # others are behind a job server, which has options of its own
+_ANSWER_SECONDS = 20.0  # that a job server has to take a connection
 _logger = logging.getLogger("cambeam")
 
 
@@ -97,13 +102,32 @@ def only_builds_job(options: PipelineOptions) -> bool:
     return is_dry_run(options) or bool(options.view_as(GoogleCloudOptions).template_location)
 
 
+def is_remote(options: PipelineOptions) -> bool:
+    """Tells whether the work goes on without this process, on workers that need not see this machine's files.
+
+    It does not with LOOPBACK, where a job server sends the work back here; Beam's own choice where it starts the
+    engine itself.
+    """
+    if is_in_process(options):
+        return False
+    engine_started_here = {
+        "PrismRunner": True,
+        "FlinkRunner": options.view_as(FlinkRunnerOptions).flink_master in ("[auto]", "[local]"),
+        "SparkRunner": options.view_as(SparkRunnerOptions).spark_master_url.startswith("local"),
+    }
+    chosen = options.view_as(PortableOptions).environment_type
+    if chosen:
+        return chosen != "LOOPBACK"
+    return not engine_started_here.get(options.view_as(StandardOptions).runner, False)
+
+
 def make_runner(options: PipelineOptions, flags: list[str], num_shards: int) -> PipelineRunner:
     """Returns the runner, and fills in what the user left to us: for the in-process runner, threads on all cores.
 
     Beam's own DirectRunner would first try to download Prism, which ignores `direct_num_workers`.
     """
     if not is_in_process(options):
-        return create_runner(options.view_as(StandardOptions).runner)
+        return _started(create_runner(options.view_as(StandardOptions).runner), options)
     direct = options.view_as(DirectOptions)
     given = {flag.partition("=")[0] for flag in flags}
     if "--direct_running_mode" not in given:
@@ -113,3 +137,28 @@ def make_runner(options: PipelineOptions, flags: list[str], num_shards: int) -> 
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
     return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(info))
+
+
+def _started(runner: PipelineRunner, options: PipelineOptions) -> PipelineRunner:
+    """Returns a runner whose job server, if it has one, is up: one that answers, or one started here.
+
+    Beam would wait for the first without end. It would start the second when the job is submitted, and have it take
+    SIGINT, which only the main thread can do; jobs are submitted in another one (see `execution.Execution`).
+    """
+    if not isinstance(runner, PortableRunner):
+        return runner
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    if endpoint:
+        with grpc.insecure_channel(endpoint) as channel:
+            try:
+                grpc.channel_ready_future(channel).result(_ANSWER_SECONDS)
+            except grpc.FutureTimeoutError as error:
+                raise OptionError(f"no job server answers at --job_endpoint={endpoint}") from error
+        return runner
+    try:
+        server = runner.default_job_server(options)
+        server.start()
+    except Exception as error:  # no endpoint, no binary, no Java, no network: each runner has its own
+        raise OptionError(f"{type(runner).__name__} could not start its job server: {error}") from error
+    runner.default_job_server = lambda _: server  # type: ignore[method-assign] # else it would start another
+    return runner

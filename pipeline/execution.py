@@ -30,11 +30,13 @@ class Execution:
     """A pipeline that runs in a thread, since Beam's in-process runner blocks to the end and gives no sign of life.
 
     Attributes:
-      job_id: of the job on a remote runner, once it is submitted.
+      remote: the job goes on without this process; who stops waiting for it does not stop it.
+      job_id: of the job behind a job server or on Dataflow, once it is submitted.
     """
 
-    def __init__(self, pipeline: beam.Pipeline):
-        self._pipeline = pipeline
+    def __init__(self, pipeline: beam.Pipeline, remote: bool = False):
+        self._pipeline, self.remote = pipeline, remote
+        self._submitted = threading.Event()
         self._errors: list[BaseException] = []
         self.job_id: str | None = None
 
@@ -54,8 +56,10 @@ class Execution:
                     thread.join(_POLL_SECONDS)
                     on_poll()
             except KeyboardInterrupt:
-                live.stop()
-                if self.job_id is None:
+                if self.remote:
+                    self._submitted.wait(_STOP_SECONDS)  # a job half submitted would have no id to be found by
+                else:
+                    live.stop()
                     thread.join(_STOP_SECONDS)
                 raise
         if self._errors:
@@ -66,9 +70,12 @@ class Execution:
             result = self._pipeline.run()
             job_id = getattr(result, "job_id", None) or getattr(result, "_job_id", None)
             self.job_id = job_id() if callable(job_id) else job_id
+            self._submitted.set()
             result.wait_until_finish()
         except BaseException as error:  # raised again in the main thread
             self._errors.append(error)
+        finally:
+            self._submitted.set()
 
     @contextmanager
     def _watched_workers(self) -> Iterator[None]:

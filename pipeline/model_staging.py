@@ -1,42 +1,50 @@
 """Bringing the model to workers on other machines: copied once into the output's store, loaded from there."""
 
+import dataclasses
 import os
-import posixpath
 import tempfile
+import uuid
 
 from transforms import model, store
-from transforms.engine import Engine
+from transforms.engine import Engine, EngineSettings
 from transforms.layout import Layout
 
+_IMAGENET_COPY = "resnet50.keras"
 
-def stage(engine: Engine, layout: Layout, fingerprint: str) -> str:
-    """Returns a model source that every worker can read: the demo as it is, others as a copy in the output.
 
-    A copy that is there already is not made again; its place is named by its content.
+def stage(engine: Engine, layout: Layout, fingerprint: str) -> EngineSettings:
+    """Copies a model that only this machine has into the output; what is there already is not copied again.
 
     Args:
-      engine: with the model that is to be copied.
+      engine: with the model.
       layout: of the output.
-      fingerprint: of the model.
+      fingerprint: of the model's content; names the copy.
+
+    Returns:
+      The engine's settings with a source that every worker can read, and the preprocessing as it was resolved here.
     """
-    source = engine.settings.source
-    if source == "demo" or not (source == "imagenet" or store.is_local(source)):
-        return source
-    if source == "imagenet":
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "resnet50.keras")
-            model.load_imagenet().save(path)
-            return _copy([path], folder, layout, fingerprint, "resnet50.keras")
-    root = posixpath.dirname(source) if source.endswith(".keras") else source
-    copied = posixpath.basename(source) if source.endswith(".keras") else ""
-    return _copy(model.files(source), root, layout, fingerprint, copied)
+    settings, folder = engine.settings, layout.model(fingerprint)
+    if settings.source == "imagenet":
+        copy = store.join(folder, _IMAGENET_COPY)
+        if not store.exists(copy):
+            with tempfile.TemporaryDirectory() as scratch:
+                saved = os.path.join(scratch, _IMAGENET_COPY)
+                model.load_imagenet().save(saved)
+                _copy(saved, copy, layout)
+    elif settings.source == "demo" or not store.is_local(settings.source):
+        return settings  # the workers have it, or read it where it lies
+    elif os.path.isdir(settings.source):
+        copy = folder
+        for path in model.files(settings.source):
+            _copy(path, store.join(folder, *os.path.relpath(path, settings.source).split(os.sep)), layout)
+    else:
+        copy = store.join(folder, os.path.basename(settings.source))
+        _copy(settings.source, copy, layout)
+    return dataclasses.replace(settings, source=copy, preprocess=engine.classifier.preprocess)
 
 
-def _copy(paths: list[str], root: str, layout: Layout, fingerprint: str, name: str) -> str:
-    """Copies files below `root` into the model's folder; returns the path of the one named there."""
-    folder = layout.model(fingerprint)
-    for path in paths:
-        destination = store.join(folder, posixpath.relpath(path, root))
-        if not store.exists(destination):
-            store.write_bytes(destination, store.read_bytes(path), layout.temporary(f"model-{os.getpid()}", "file"))
-    return store.join(folder, name) if name else folder
+def _copy(path: str, copy: str, layout: Layout) -> None:
+    if not store.exists(copy):
+        temporary = layout.temporary(f"model-{uuid.uuid4().hex}", "file")
+        store.write_bytes(copy, store.read_bytes(path), temporary)
+        store.delete_folder(os.path.dirname(temporary))

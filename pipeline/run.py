@@ -1,5 +1,6 @@
 """`cambeam run`: plans, checks, labels, and says what came of it."""
 
+import dataclasses
 import datetime
 import logging
 import os
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import rich.console
 
-from pipeline import __version__, beam_options, progress, settings
+from pipeline import __version__, beam_options, model_staging, progress, settings
 from pipeline.config import Config
 from pipeline.execution import Execution, Terminated, root_cause
 from pipeline.graph import Job, label_images
@@ -58,7 +59,7 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     """Labels a collection.
 
     Raises:
-      ValueError: one of UsageError, PlanError, OptionError, ModelError: before anything is written.
+      ValueError: one of UsageError, PlanError, OptionError, ModelError: before anything is labelled.
     """
     beam_flags = beam_options.merge(config.beam, beam_flags)
     options = beam_options.parse(beam_flags)
@@ -69,6 +70,10 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     _check_settings(layout, row_settings, flags.overwrite)
     dry_run = beam_options.is_dry_run(options)
     left = plan.shards if dry_run else _prepare_output(layout, job, plan, row_settings, flags, console)
+    remote = beam_options.is_remote(options)
+    if remote and not dry_run:
+        staged = model_staging.stage(shared_engine(job.engine), layout, row_settings["model"])
+        job = dataclasses.replace(job, engine=staged)
     pipeline = beam.Pipeline(runner=beam_options.make_runner(options, beam_flags, len(left)), options=options)
     label_images(pipeline, job)
     if beam_options.only_builds_job(options):
@@ -78,16 +83,14 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
         return ExitCode.DONE
     in_process = beam_options.shares_process(options)
     source = progress.LiveSource(left) if in_process else progress.MarkerSource(layout, left)
-    execution, started = Execution(pipeline), time.monotonic()
-    goes_on = False
+    execution, started = Execution(pipeline, remote), time.monotonic()
+    ended = False
     try:
         with progress.display(console) as display:
             execution.run_to_end(lambda: display.show(source.state()))
+        ended = True
     except KeyboardInterrupt as interrupt:
-        goes_on = execution.job_id is not None
-        if goes_on:
-            console.print(f"Left the job {execution.job_id} running; its runner's own tools can stop it.")
-        console.print("Stopped. What is committed stays; run the same command again to go on from there.")
+        _say_what_goes_on(execution, console)
         return ExitCode.TERMINATED if isinstance(interrupt, Terminated) else ExitCode.INTERRUPTED
     except Exception as error:
         _logger.debug("the run failed", exc_info=True)
@@ -95,9 +98,18 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
         console.print("What is committed stays; once the cause is mended, the same command goes on from there.")
         return ExitCode.FAILED
     finally:
-        if not goes_on:  # else its plan and its attempts are still needed
+        if not remote or ended:  # else the job may be using its files still; a later run deletes them
             _clean_temporary(layout, run_id)
     return _summarize(layout, config, source.state(now=True).images, time.monotonic() - started, console)
+
+
+def _say_what_goes_on(execution: Execution, console: rich.console.Console) -> None:
+    """Tells a user who interrupted a run what became of it."""
+    if execution.remote:
+        job_id = execution.job_id or "that was being submitted"
+        console.print(f"Left the job {job_id} running; its runner's own tools can stop it.", highlight=False)
+    else:
+        console.print("Stopped. What is committed stays; run the same command again to go on from there.")
 
 
 def _output(config: Config) -> Layout:

@@ -1,11 +1,13 @@
+import concurrent.futures
 import logging
 
+import grpc
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipeline import beam_options
-from pipeline.beam_options import OptionError, is_in_process, make_runner, parse, shares_process
+from pipeline.beam_options import OptionError, is_in_process, is_remote, make_runner, parse, shares_process
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,26 @@ def test_which_runs_are_in_this_process(flags, in_process, shares):
     options = parse(flags)
     assert is_in_process(options) == in_process
     assert shares_process(options) == shares
+
+
+@pytest.mark.parametrize(
+    ("flags", "remote"),
+    [
+        ([], False),
+        (["--direct_running_mode=multi_processing"], False),
+        (["--runner=DataflowRunner", "--project=p", "--region=r"], True),
+        (["--runner=PortableRunner", "--job_endpoint=localhost:1"], True),
+        (["--runner=PortableRunner", "--job_endpoint=localhost:1", "--environment_type=LOOPBACK"], False),
+        (["--runner=PrismRunner"], False),
+        (["--runner=PrismRunner", "--environment_type=EXTERNAL", "--environment_config=localhost:1"], True),
+        (["--runner=FlinkRunner"], False),
+        (["--runner=FlinkRunner", "--flink_master=cluster:8081"], True),
+        (["--runner=SparkRunner"], False),
+        (["--runner=SparkRunner", "--spark_master_url=spark://cluster:7077"], True),
+    ],
+)
+def test_which_runs_go_on_without_this_process(flags, remote):
+    assert is_remote(parse(flags)) == remote
 
 
 @pytest.mark.parametrize("runner", [[], ["--runner=DirectRunner"]])
@@ -47,10 +69,31 @@ def test_what_the_user_says_of_workers_is_kept():
     assert options.view_as(DirectOptions).direct_num_workers == 3
 
 
-def test_other_runners_are_beams(monkeypatch):
-    options = parse(["--runner=PortableRunner", "--job_endpoint=localhost:1"])
-    assert type(make_runner(options, [], 1)).__name__ == "PortableRunner"
+def test_other_runners_are_beams():
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    flags = ["--runner=PortableRunner", f"--job_endpoint=localhost:{server.add_insecure_port('localhost:0')}"]
+    server.start()
+    options = parse(flags)
+    assert type(make_runner(options, flags, 1)).__name__ == "PortableRunner"
     assert options.view_as(StandardOptions).runner == "PortableRunner"
+    server.stop(None).wait()
+
+
+def test_a_job_server_that_does_not_answer_is_one_line(monkeypatch):
+    monkeypatch.setattr(beam_options, "_ANSWER_SECONDS", 0.2)
+    flags = ["--runner=PortableRunner", "--job_endpoint=localhost:1"]
+    with pytest.raises(OptionError, match="no job server answers at --job_endpoint=localhost:1"):
+        make_runner(parse(flags), flags, 1)
+
+
+def test_a_job_server_that_can_not_be_started_is_one_line(tmp_path):
+    flags = ["--runner=PortableRunner"]
+    with pytest.raises(OptionError, match=r"PortableRunner could not start its job server: .*--job_endpoint"):
+        make_runner(parse(flags), flags, 1)
+    (tmp_path / "prism").write_text("not a program")
+    flags = ["--runner=PrismRunner", f"--prism_location={tmp_path}/prism"]
+    with pytest.raises(OptionError, match="PrismRunner could not start its job server"):
+        make_runner(parse(flags), flags, 1)
 
 
 @pytest.mark.parametrize("runner", [[], ["--runner=DirectRunner"], ["--runner=DataflowRunner"]])

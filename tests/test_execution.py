@@ -51,6 +51,32 @@ def test_signals_stop_the_workers_and_are_raised(number, error):
     assert signal.getsignal(signal.SIGTERM) == sigterm
 
 
+def test_a_remote_job_is_left_running_once_it_has_an_id():
+    class Remote:
+        job_id = "job-7"
+        started, end = threading.Event(), threading.Event()
+
+        def run(self):
+            self.started.set()
+            threading.Event().wait(0.1)  # the submission
+            return self
+
+        def wait_until_finish(self):
+            self.end.wait()
+
+    execution = Execution(Remote(), remote=True)
+
+    def interrupt():
+        Remote.started.wait()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execution.run_to_end(interrupt)
+    assert execution.job_id == "job-7"
+    assert not live._stop.is_set()
+    Remote.end.set()
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
