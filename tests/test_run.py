@@ -341,6 +341,7 @@ def test_a_remote_job_that_is_left_running_keeps_its_temporary_files(label, data
         execution.job_id = "job-7"
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("pipeline.beam_options.is_remote", lambda options: True)
     monkeypatch.setattr("pipeline.run.Execution.run_to_end", interrupted)
     code, said = label(data, tmp_path / "out")
     assert code == 130
