@@ -7,7 +7,7 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
 from pipeline.config import Config
-from pipeline.plan import read_plan
+from pipeline.plan import read_run_plan
 from transforms.audit import Audit
 from transforms.boxes import LocateObjects
 from transforms.engine import EngineSettings
@@ -49,7 +49,7 @@ def label_images(pipeline: beam.Pipeline, job: Job) -> beam.PCollection:
     planned = (
         pipeline
         | "Plan" >> beam.Create([job.plan_path])
-        | "ReadPlan" >> beam.FlatMap(read_plan).with_output_types(Shard)
+        | "ReadPlan" >> beam.FlatMap(read_run_plan).with_output_types(Shard)
     )
     done = (
         planned

@@ -104,10 +104,13 @@ def _rerun(output: Output, settings_fingerprint: str, complete: bool) -> list[st
     """Says what the same command would do, as far as the output and the inputs it knows tell."""
     marked = [shard for shard in output.planned if shard.shard_id in output.done]
     other = [s for s in marked if output.done[s.shard_id].fingerprint != settings_fingerprint]
+    same = [s for s in marked if output.done[s.shard_id].fingerprint == settings_fingerprint]
     found = dict(zip(output.planned, thread_pool("read").map(_input_version, output.planned), strict=True))
-    changed = [s for s in marked if s not in other and found[s] not in (None, output.done[s.shard_id].input_version)]
+    changed = [s for s in same if found[s] not in (None, output.done[s.shard_id].input_version)]
     work = {
-        "would label {} shards that are not done yet": [shard for shard in output.planned if shard not in marked],
+        "would label {} shards that are not done yet": [
+            shard for shard in output.planned if shard.shard_id not in output.done
+        ],
         "would do {} shards again that were done with other settings": other,
         "would do {} shards again whose input has changed": changed,
         "would leave out {} shards whose input is gone": [shard for shard in output.planned if not found[shard]],

@@ -57,7 +57,9 @@ def make_plan(config: InputConfig, layout: Layout) -> Plan:
       PlanError: nothing matches, or nothing that matches is a shard or an image.
     """
     old_shards = list(read_plan(layout.plan))
-    files = {file.path: file for file in _list_input(config, layout, {shard.uri: shard.format for shard in old_shards})}
+    files: dict[str, _InputFile] = {}
+    for file in _list_input(config, layout, {shard.uri: shard.format for shard in old_shards}):
+        files.setdefault(file.path, file)
     usable = {path: file for path, file in files.items() if file.format}
     if not usable:
         raise PlanError(
@@ -110,6 +112,17 @@ def read_plan(path: str) -> Iterator[Shard]:
                 yield Shard(**(values | {"members": tuple(values["members"])}))
 
 
+def read_run_plan(path: str) -> Iterator[Shard]:
+    """Yields the shards of a run.
+
+    Raises:
+      PlanError: the plan is gone; a run without one would be complete at once.
+    """
+    if not store.exists(path):
+        raise PlanError(f"the plan of this run, {path}, is gone: run the command again")
+    return read_plan(path)
+
+
 def write_plan(path: str, shards: Iterable[Shard], temporary_path: str) -> None:
     """Writes a plan file, one JSON object per shard and line."""
     lines = (json.dumps(asdict(shard), ensure_ascii=False) + "\n" for shard in shards)
@@ -122,7 +135,7 @@ def _list_input(config: InputConfig, layout: Layout, known: Mapping[str, str]) -
         pattern = os.path.abspath(pattern) if store.is_local(pattern) else pattern.rstrip("/")
         try:
             root, found = _match(pattern)
-            found = [metadata for metadata in found if not metadata.path.startswith(f"{layout.root}/")]
+            found = _outside_outputs(found, layout)
             formats = _formats([metadata.path for metadata in found], config.format, known)
         except (OSError, BeamIOError) as error:
             raise PlanError(f"can't list the input {pattern!r}: {error}") from error
@@ -132,6 +145,14 @@ def _list_input(config: InputConfig, layout: Layout, known: Mapping[str, str]) -
             yield _InputFile(metadata.path, root, format or None, metadata)
 
 
+def _outside_outputs(files: list[FileMetadata], layout: Layout) -> list[FileMetadata]:
+    """Leaves out what lies in the output, or in an earlier output among the files: thumbnails are no input."""
+    suffix = layout.plan.removeprefix(layout.root)
+    roots = [layout.root, *(file.path.removesuffix(suffix) for file in files if file.path.endswith(suffix))]
+    inside = tuple(f"{root}/" for root in roots)
+    return [file for file in files if not file.path.startswith(inside)]
+
+
 def _match(pattern: str) -> tuple[str, list[FileMetadata]]:
     """Returns the folder that ids are relative to, and the files: of a file, a glob, or all below a folder."""
     if store.is_file(pattern):
@@ -139,7 +160,7 @@ def _match(pattern: str) -> tuple[str, list[FileMetadata]]:
     glob = _GLOB.search(pattern)
     if glob and not store.exists(pattern):
         return posixpath.dirname(pattern[: glob.start()]), store.match(pattern)
-    return pattern, store.match(store.join(pattern, "**"))
+    return pattern, store.files_below(pattern)
 
 
 def _formats(paths: list[str], wanted: str, known: Mapping[str, str]) -> list[str]:

@@ -215,16 +215,14 @@ def _prepare_output(
     if new_settings:
         again |= marked
     if flags.retry_failed:
-        failed = {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
-        again |= failed
-        to_delete = failed & marked & {shard.shard_id for shard in plan.shards}
-        if to_delete:
-            store.delete(layout.success)
-        list(thread_pool("read").map(lambda shard_id: store.delete(layout.marker(shard_id)), to_delete))
+        again |= {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
     done = marked - again
     left = [shard for shard in plan.shards if shard.shard_id not in done]
     if left:
         store.delete(layout.success)
+    # else progress would count what is to be done again as done
+    invalid = [layout.marker(shard.shard_id) for shard in left if shard.shard_id in marked]
+    list(thread_pool("read").map(store.delete, invalid))
     store.write_json(layout.settings, row_settings, layout.temporary(job.run_id, "settings.json"))
     store.write_json(layout.class_names, job.class_names, layout.temporary(job.run_id, "class_names.json"))
     write_plan(layout.plan, [*plan.shards, *plan.elsewhere], layout.temporary(job.run_id, "all.jsonl"))
@@ -248,7 +246,7 @@ def _clean_temporary(layout: Layout, run_id: str | None = None) -> None:
         store.delete_folder(store.join(layout.temporary_folder, run_id))
         return
     newest: dict[str, float] = {}
-    for metadata in store.match(store.join(layout.temporary_folder, "**")):
+    for metadata in store.files_below(layout.temporary_folder):
         old_run = metadata.path.removeprefix(layout.temporary_folder + "/").partition("/")[0]
         newest[old_run] = max(newest.get(old_run, 0.0), metadata.last_updated_in_seconds)
     for old_run, updated in newest.items():

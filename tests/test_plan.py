@@ -4,7 +4,7 @@ import re
 import pytest
 
 from pipeline.config import InputConfig
-from pipeline.plan import PlanError, make_plan, read_plan, write_plan
+from pipeline.plan import PlanError, make_plan, read_plan, read_run_plan, write_plan
 from tests.factories import jpeg, write_samples, write_tar
 from transforms.layout import Layout
 
@@ -201,3 +201,28 @@ def test_an_output_within_the_input_is_not_its_own_input(data):
     inside = Layout(str(data / "labels"))
     put_images(data, "labels/images/a.jpg")
     assert uris(plan(inside, data)) == ["a.tar"]
+
+
+def test_an_earlier_output_within_the_input_is_no_input(data, layout):
+    write_samples(data / "a.tar", 2)
+    earlier = Layout(str(data / "earlier"))
+    keep(earlier, plan(earlier, data))
+    put_images(data, "earlier/images/thumbnail.jpg")
+    assert uris(plan(layout, data)) == ["a.tar"]
+
+
+def test_of_overlapping_patterns_the_first_names_the_images(layout, data):
+    put_images(data, "cats/a.jpg")
+    (shard,) = plan(layout, data, data / "cats").shards
+    assert (shard.uri, shard.members) == (str(data), ("cats/a.jpg",))
+
+
+def test_a_folder_may_have_any_name(layout, data):
+    put_images(data, "ph [2020]*/a.jpg")
+    (shard,) = plan(layout, data / "ph [2020]*").shards
+    assert shard.members == ("a.jpg",)
+
+
+def test_a_run_without_its_plan_fails(tmp_path):
+    with pytest.raises(PlanError, match="is gone"):
+        read_run_plan(str(tmp_path / "plan.jsonl"))

@@ -1,6 +1,7 @@
 """Runs that read from and write to stores: emulators of S3 and Google Cloud Storage, behind a proxy that fails."""
 
 import contextlib
+import errno
 import io
 import pathlib
 import time
@@ -11,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import cli
-from tests.factories import jpeg, tiny_model, write_samples, write_tar
+from tests.factories import jpeg, shard, tiny_model, write_samples, write_tar
 from tests.faults.flaky_proxy import flaky_proxy
 from transforms import store
+from transforms.samples import Fields
+from transforms.shards import READERS
 
 FAILURES = 0.05
 
@@ -178,3 +181,23 @@ def test_folders_on_stores_are_joined_with_slashes():
     assert store.join("s3://bucket/a", "b") == "s3://bucket/a/b"
     assert not store.is_local("s3://bucket/a")
     assert store.is_local(str(pathlib.Path("a").absolute()))
+
+
+def test_a_store_that_fails_while_a_shard_is_read_is_no_damaged_shard(monkeypatch):
+    def refuse(path, **_):
+        raise ConnectionError("connection refused")
+
+    monkeypatch.setattr(store.FileSystems, "open", refuse)
+    with pytest.raises(OSError, match=r"gs://bucket/a\.tar can.t be read: ConnectionError"):
+        list(READERS["webdataset"](shard("gs://bucket/a.tar"), Fields()))
+
+
+def test_a_disk_that_fails_makes_no_rejects(monkeypatch, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    monkeypatch.setattr(store, "open_read", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        list(READERS["images"](shard(tmp_path, "images", members=("a.jpg",)), Fields()))

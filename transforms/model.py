@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SIDE_PX = 224  # of a model that takes any size
 BUILT_IN = ("demo", "imagenet")
-_IMAGENET_WEIGHTS = "~/.keras/models/resnet50_weights_tf_dim_ordering_tf_kernels.h5"
+_IMAGENET_WEIGHTS = "resnet50_weights_tf_dim_ordering_tf_kernels.h5"  # in Keras' own cache
 
 
 class ModelError(ValueError):
@@ -117,12 +116,21 @@ def files(source: str) -> list[str]:
     if source == "demo":
         return [str(demo_model.WEIGHTS_PATH)]
     if source == "imagenet":
-        return [os.path.expanduser(_IMAGENET_WEIGHTS)]
-    pattern = source if source.endswith(".keras") else store.join(source, "**")
-    paths = [metadata.path for metadata in store.match(pattern)]
+        return [_imagenet_weights()]
+    if source.endswith(".keras"):
+        paths = [source] if store.is_file(source) else []
+    else:
+        paths = [metadata.path for metadata in store.files_below(source)]
     if not paths:
         raise ModelError(f"no model at {source!r}")
     return paths
+
+
+def _imagenet_weights() -> str:
+    """Returns the path at which Keras keeps the weights, which KERAS_HOME can change."""
+    from keras.src.backend.config import keras_home
+
+    return os.path.join(keras_home(), "models", _IMAGENET_WEIGHTS)
 
 
 def _local(source: str) -> str:
@@ -177,7 +185,7 @@ def load_imagenet():
     except Exception as error:  # the download fails in as many ways as networks do
         raise ModelError(
             f"the ImageNet weights could not be fetched ({error}). Without a network, put Keras' file "
-            f"{pathlib.Path(_IMAGENET_WEIGHTS).name} into {pathlib.Path(_IMAGENET_WEIGHTS).parent}, or pass your own "
+            f"{_IMAGENET_WEIGHTS} into {os.path.dirname(_imagenet_weights())}, or pass your own "
             "model with --model PATH.keras"
         ) from error
 

@@ -4,6 +4,7 @@ On a store, a request that fails for a reason that may pass is made again, with 
 """
 
 import contextlib
+import errno
 import functools
 import io
 import json
@@ -99,7 +100,13 @@ class _ResumingReader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer) -> int:
-        data = _read_on(self._path, self, len(buffer))
+        try:
+            data = _read_on(self._path, self, len(buffer))
+        except Exception as error:
+            if is_missing(error):
+                raise
+            # with a number, as the errors of disks have: no reader may take it for a damaged file
+            raise OSError(errno.EIO, f"{self._path} can't be read: {type(error).__name__}: {error}") from error
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -213,8 +220,8 @@ def delete_folder(path: str) -> None:
     if is_local(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        for metadata in match(join(path, "**")):
-            delete(metadata.path)
+        for file in files_below(path):
+            delete(file.path)
 
 
 @_retried
@@ -238,6 +245,17 @@ def metadata(path: str) -> FileMetadata:
 def match(pattern: str) -> list[FileMetadata]:
     """Lists the files that match a pattern (`*` within a folder, `**` at any depth), sorted by path."""
     return sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda metadata: metadata.path)
+
+
+def files_below(folder: str) -> list[FileMetadata]:
+    """Lists the files in a folder at any depth, sorted by path; none where it does not exist.
+
+    Unlike a pattern, a local folder may have any name.
+    """
+    if not is_local(folder):
+        return match(join(folder, "**"))
+    paths = (join(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    return [metadata(path) for path in sorted(paths) if os.path.isfile(path)]
 
 
 def names(folder: str) -> list[str]:
