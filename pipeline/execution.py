@@ -1,13 +1,15 @@
 """Running a pipeline to its end, with progress, and stopping it cleanly when asked to."""
 
-import contextlib
+import functools
 import logging
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import apache_beam as beam
 
@@ -98,8 +100,21 @@ def _quiet_workers() -> Iterator[None]:
     if logging.getLogger("cambeam").isEnabledFor(logging.DEBUG):
         yield
         return
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    previous, sys.stderr = sys.stderr, _nowhere()
+    stopped = False
+    try:
         yield
+    except KeyboardInterrupt:
+        stopped = True  # the process is about to end, and workers that stop later than others print then
+        raise
+    finally:
+        if not stopped:
+            sys.stderr = previous
+
+
+@functools.cache
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w")
 
 
 @contextmanager
