@@ -30,8 +30,8 @@ _CLUSTER = {
     "taskmanager.memory.task.heap.size": "384m",
     "taskmanager.memory.task.off-heap.size": "64m",
     "taskmanager.memory.managed.size": "128m",
-    "taskmanager.memory.network.min": "64m",
-    "taskmanager.memory.network.max": "64m",
+    "taskmanager.memory.network.min": "192m",  # enough for the work of both, when the other is killed
+    "taskmanager.memory.network.max": "192m",
     "taskmanager.memory.framework.heap.size": "128m",
     "taskmanager.memory.framework.off-heap.size": "128m",
     "taskmanager.memory.jvm-metaspace.size": "256m",
@@ -69,7 +69,7 @@ def flink_standalone(environment: str) -> Iterator[Engine]:
         manager = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         engine.start("job-manager", java(home, manager, "--configDir", conf, "--executionMode", "cluster"), variables)
         worker = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-        memory = {"memory": "640m", "options": ["-XX:MaxDirectMemorySize=320m"]}
+        memory = {"memory": "640m", "options": ["-XX:MaxDirectMemorySize=448m"]}
         for index in range(_TASK_MANAGERS):
             command = java(home, worker, "--configDir", conf, **memory)
             engine.start(f"task-manager-{index}", command, variables | hosts_file(engine, index))
