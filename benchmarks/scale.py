@@ -36,10 +36,10 @@ _SKEWED_SHARDS = 400
 class FakeEngine:
     """Takes as long as a model would, and says that everything is of the first class."""
 
-    class device:  # noqa: N801
+    class device:  # noqa: N801 # stands for the attribute of that name
         precision, name = "float32", "a fake"
 
-    class classifier:  # noqa: N801
+    class classifier:  # noqa: N801 # stands for the attribute of that name
         name, head = "fake", types.SimpleNamespace(description="none")
 
     side_px, num_classes = 32, len(CLASS_NAMES)
