@@ -104,7 +104,7 @@ def label(pattern: str, output: str, *options: str) -> dict[str, float]:
     values = {"input": {"pattern": pattern}, "output": {"path": output}, "model": {"source": "demo"}}
     seconds: dict[str, float] = {}
     started = time.perf_counter()
-    with timed(seconds, run, "make_plan", "_prepare_output", "_summarize"), open(os.devnull, "w") as nowhere:
+    with timed(seconds, run, "make_plan", "find_work", "prepare"), open(os.devnull, "w") as nowhere:
         console = rich.console.Console(file=nowhere)
         code = run.run(config.parse(values), list(options), run.RunFlags(), console)
     if code:
@@ -130,7 +130,7 @@ def main() -> None:
 
         def measure(name: str, pattern: str, output: str) -> None:
             seconds = label(pattern, f"{folder}/{output}")
-            plan, scan, whole = seconds["make_plan"], seconds["_prepare_output"], seconds["all"]
+            plan, scan, whole = seconds["make_plan"], seconds["find_work"] + seconds["prepare"], seconds["all"]
             figures = (plan, scan, whole - plan - scan, whole)
             table.add_row(name, *(f"{figure:.2f}" for figure in figures), f"{peak_mb():.0f}")
 

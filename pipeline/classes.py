@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from pipeline.run import UsageError
+from pipeline.output import UsageError
 from transforms import store
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")

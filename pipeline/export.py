@@ -19,8 +19,9 @@ from pipeline.exporters.names import Names
 from pipeline.exporters.originals import OriginalError, extension_of, read_originals
 from pipeline.exporters.records import ExportBox, ExportImage
 from pipeline.exporters.writer import Writer
+from pipeline.output import UsageError
 from pipeline.rows import Output, class_names, has_consistency, open_output, read_rows
-from pipeline.run import ExitCode, UsageError
+from pipeline.run import ExitCode
 from pipeline.selection import COLUMNS, Best, Boxes, Selection, find_boxes
 from transforms import store
 from transforms.records import Shard

@@ -11,9 +11,10 @@ import rich.console
 import rich.progress
 
 from pipeline import report_compare, report_figures, report_gallery, report_rows
+from pipeline.output import UsageError
 from pipeline.report_compare import Pairs
 from pipeline.report_rows import Output, Rows
-from pipeline.run import ExitCode, UsageError
+from pipeline.run import ExitCode
 from transforms import store
 
 GALLERY_IMAGES = 100_000

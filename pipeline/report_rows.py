@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.output import UsageError
 from pipeline.plan import read_plan
-from pipeline.run import UsageError
 from transforms import model, store
 from transforms.layout import Layout
 

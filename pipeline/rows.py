@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.output import UsageError
 from pipeline.plan import read_plan
-from pipeline.run import UsageError
 from transforms import store
 from transforms.layout import Layout
 from transforms.records import Shard, ShardDone

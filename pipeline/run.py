@@ -16,14 +16,13 @@ from pipeline import __version__, beam_options, model_staging, progress, setting
 from pipeline.config import Config
 from pipeline.execution import Execution, Terminated, root_cause
 from pipeline.graph import Job, label_images
-from pipeline.plan import Plan, make_plan, write_plan
+from pipeline.output import delete_temporary, find_work, layout_of, prepare
+from pipeline.plan import make_plan
 from transforms import model, store
 from transforms.engine import Engine, EngineSettings, shared_engine
 from transforms.layout import Layout
-from transforms.records import Shard
-from transforms.threads import num_cores, thread_pool
+from transforms.threads import num_cores
 
-_TMP_KEPT_SECONDS = 24 * 3600
 _NAMED_ERRORS = 5
 _logger = logging.getLogger("cambeam")
 
@@ -37,10 +36,6 @@ class ExitCode(IntEnum):
     TOO_MANY_REJECTED = 3
     INTERRUPTED = 130
     TERMINATED = 143
-
-
-class UsageError(ValueError):
-    """The command can't do what was asked; the message is one line for the user."""
 
 
 class RunFlags(NamedTuple):
@@ -63,28 +58,38 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     """
     beam_flags = beam_options.merge(config.beam, beam_flags)
     options = beam_options.parse(beam_flags)
-    layout = _output(config)
+    layout = layout_of(config)
     plan = make_plan(config.input, layout)
-    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    row_settings, job = _resolve(config, layout, run_id)
-    _check_settings(layout, row_settings, flags.overwrite)
-    dry_run = beam_options.is_dry_run(options)
-    left = plan.shards if dry_run else _prepare_output(layout, job, plan, row_settings, flags, console)
-    remote = beam_options.is_remote(options)
+    row_settings, job = _resolve(config, layout)
+    work = find_work(layout, plan, row_settings, flags.overwrite, flags.retry_failed)
+    for note in work.notes:
+        console.print(note, highlight=False)
+    remote, dry_run = beam_options.is_remote(options), beam_options.is_dry_run(options)
+    if not dry_run:
+        prepare(layout, plan, work, row_settings, job)
     if remote and not dry_run:
         staged = model_staging.stage(shared_engine(job.engine), layout, row_settings["model"])
         job = dataclasses.replace(job, engine=staged)
-    pipeline = beam.Pipeline(runner=beam_options.make_runner(options, beam_flags, len(left)), options=options)
+    pipeline = beam.Pipeline(beam_options.make_runner(options, beam_flags, len(work.left)), options)
     label_images(pipeline, job)
     if beam_options.only_builds_job(options):
         pipeline.run()
         outcome = "nothing was written" if dry_run else "its launcher or a template run starts it"
-        console.print(f"Built the job of {len(left)} shards; {outcome}.", highlight=False)
+        console.print(f"Built the job of {len(work.left)} shards; {outcome}.", highlight=False)
         return ExitCode.DONE
     in_process = beam_options.shares_process(options)
-    source = progress.LiveSource(left) if in_process else progress.MarkerSource(layout, left)
-    execution, started = Execution(pipeline, remote), time.monotonic()
-    ended = False
+    source = progress.LiveSource(work.left) if in_process else progress.MarkerSource(layout, work.left)
+    return _label(Execution(pipeline, remote), job, source, console)
+
+
+def _label(
+    execution: Execution,
+    job: Job,
+    source: progress.LiveSource | progress.MarkerSource,
+    console: rich.console.Console,
+) -> ExitCode:
+    """Executes a job to its end, with progress, and says what came of it."""
+    layout, started, ended = Layout(job.output), time.monotonic(), False
     try:
         with progress.display(console) as display:
             execution.run_to_end(lambda: display.show(source.state()))
@@ -98,9 +103,9 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
         console.print("What is committed stays; once the cause is mended, the same command goes on from there.")
         return ExitCode.FAILED
     finally:
-        if not remote or ended:  # else the job may be using its files still; a later run deletes them
-            _clean_temporary(layout, run_id)
-    return _summarize(layout, config, source.state(now=True).images, time.monotonic() - started, console)
+        if not execution.remote or ended:  # else the job may be using its files still; a later run deletes them
+            delete_temporary(layout, job.run_id)
+    return _summarize(layout, job.config, source.state(now=True).images, time.monotonic() - started, console)
 
 
 def _say_what_goes_on(execution: Execution, console: rich.console.Console) -> None:
@@ -112,27 +117,9 @@ def _say_what_goes_on(execution: Execution, console: rich.console.Console) -> No
         console.print("Stopped. What is committed stays; run the same command again to go on from there.")
 
 
-def _output(config: Config) -> Layout:
-    if not config.output.path:
-        raise UsageError("no output: pass --output, or set output.path")
-    if not config.input.pattern:
-        raise UsageError("no input: pass --input, or set input.pattern")
-    path = config.output.path
-    if not store.is_local(path):
-        return Layout(path)
-    path = os.path.abspath(path)
-    if os.path.exists(path) and not os.path.isdir(path):
-        raise UsageError(f"the output {path!r} is a file, expected a folder")
-    existing = path
-    while not os.path.exists(existing):
-        existing = os.path.dirname(existing)
-    if not os.access(existing, os.W_OK):
-        raise UsageError(f"the output {path!r} can't be written to")
-    return Layout(path)
-
-
-def _resolve(config: Config, layout: Layout, run_id: str) -> tuple[dict[str, Any], Job]:
+def _resolve(config: Config, layout: Layout) -> tuple[dict[str, Any], Job]:
     """Loads the model, which tells whether it can be used at all, and settles all that depends on it."""
+    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     chosen = engine_settings(config)
     source = chosen.source
     engine: Engine = shared_engine(chosen)
@@ -186,72 +173,6 @@ def _batch_size(config: Config) -> int:
     """Returns the images of a batch; "auto" gives each core 16, of which a piece is made (see `engine.Engine`)."""
     size = config.model.batch_size
     return max(32, min(16 * num_cores(), 256)) if size == "auto" else size
-
-
-def _check_settings(layout: Layout, row_settings: dict[str, Any], overwrite: bool) -> None:
-    """Refuses to mix rows of different models or settings in one output."""
-    earlier = store.read_json(layout.settings)
-    if earlier and earlier != row_settings and not overwrite:
-        changes = "; ".join(settings.differences(earlier, row_settings))
-        raise UsageError(
-            f"{layout.root} holds rows of other settings ({changes}): pass --overwrite to replace them, "
-            "or choose another --output"
-        )
-
-
-def _prepare_output(
-    layout: Layout,
-    job: Job,
-    plan: Plan,
-    row_settings: dict[str, Any],
-    flags: RunFlags,
-    console: rich.console.Console,
-) -> list[Shard]:
-    """Writes settings and plan, clears the way for what is to be done anew, and returns the shards that are left."""
-    _clean_temporary(layout)
-    new_settings = store.read_json(layout.settings) != row_settings
-    marked = set(layout.marked())
-    again = set(plan.changed)
-    if new_settings:
-        again |= marked
-    if flags.retry_failed:
-        again |= {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
-    done = marked - again
-    left = [shard for shard in plan.shards if shard.shard_id not in done]
-    if left:
-        store.delete(layout.success)
-    # else progress would count what is to be done again as done
-    invalid = [layout.marker(shard.shard_id) for shard in left if shard.shard_id in marked]
-    list(thread_pool("read").map(store.delete, invalid))
-    store.write_json(layout.settings, row_settings, layout.temporary(job.run_id, "settings.json"))
-    store.write_json(layout.class_names, job.class_names, layout.temporary(job.run_id, "class_names.json"))
-    write_plan(layout.plan, [*plan.shards, *plan.elsewhere], layout.temporary(job.run_id, "all.jsonl"))
-    write_plan(job.plan_path, plan.shards, f"{job.plan_path}.part")
-    strangers = marked - {shard.shard_id for shard in plan.shards}
-    notes = [
-        (len(plan.shards) - len(left), f"of {len(plan.shards)} shards are done already"),
-        (len(set(plan.changed) & marked), "shards have changed since they were done, and are done again"),
-        (len(strangers), "shards in the output are not in this input; they stay, uncounted"),
-        (plan.ignored, "files of the input are neither shards nor images, and are ignored"),
-    ]
-    for count, note in notes:
-        if count:
-            console.print(f"{count} {note}", highlight=False)
-    return left
-
-
-def _clean_temporary(layout: Layout, run_id: str | None = None) -> None:
-    """Deletes a run's temporary files; without a run, those of runs that ended, however they did, a day ago."""
-    if run_id:
-        store.delete_folder(store.join(layout.temporary_folder, run_id))
-        return
-    newest: dict[str, float] = {}
-    for metadata in store.files_below(layout.temporary_folder):
-        old_run = metadata.path.removeprefix(layout.temporary_folder + "/").partition("/")[0]
-        newest[old_run] = max(newest.get(old_run, 0.0), metadata.last_updated_in_seconds)
-    for old_run, updated in newest.items():
-        if time.time() - updated > _TMP_KEPT_SECONDS:
-            store.delete_folder(store.join(layout.temporary_folder, old_run))
 
 
 def _summarize(layout: Layout, config: Config, images: int, seconds: float, console: rich.console.Console) -> ExitCode:

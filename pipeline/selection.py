@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.classes import Classes
-from pipeline.run import UsageError
+from pipeline.output import UsageError
 
 _PREDICTION_FIELDS = ("class_index", "probability", "rank", "boxes")
 COLUMNS = ("width", "height", *(f"predictions.list.element.{field}" for field in _PREDICTION_FIELDS))
