@@ -54,7 +54,7 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     """Labels a collection.
 
     Raises:
-      ValueError: one of UsageError, PlanError, OptionError, ModelError: before anything is labelled.
+      ValueError: one of UsageError, PlanError, OptionError, ModelError: before the output is changed.
     """
     beam_flags = beam_options.merge(config.beam, beam_flags)
     options = beam_options.parse(beam_flags)
@@ -62,6 +62,8 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     plan = make_plan(config.input, layout)
     row_settings, job = _resolve(config, layout)
     work = find_work(layout, plan, row_settings, flags.overwrite, flags.retry_failed)
+    runner = beam_options.make_runner(options, beam_flags, len(work.left))
+    pipeline = beam.Pipeline(runner, options)  # which checks the options: from here on the output may be changed
     for note in work.notes:
         console.print(note, highlight=False)
     remote, dry_run = beam_options.is_remote(options), beam_options.is_dry_run(options)
@@ -70,7 +72,6 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     if remote and not dry_run:
         staged = model_staging.stage(shared_engine(job.engine), layout, row_settings["model"])
         job = dataclasses.replace(job, engine=staged)
-    pipeline = beam.Pipeline(beam_options.make_runner(options, beam_flags, len(work.left)), options)
     label_images(pipeline, job)
     if beam_options.only_builds_job(options):
         pipeline.run()

@@ -357,3 +357,23 @@ def test_beam_options_of_the_config_reach_the_runner_and_not_the_rows(label, dat
     assert code == 0
     assert label(data, tmp_path / "out")[0] == 0  # no other settings, as far as rows go
     assert "beam" not in json.loads((tmp_path / "out" / "_run.json").read_text())["config"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--runner=PortableRunner", "--job_endpoint=localhost:1"], "no job server answers"),
+        (["--runner=DataflowRunner", "--no_auth"], "Missing required option: project"),
+    ],
+    ids=["job server", "option"],
+)
+def test_a_runner_that_can_not_be_used_leaves_the_output_as_it_was(label, data, tmp_path, monkeypatch, options, reason):
+    monkeypatch.setattr("pipeline.beam_options._ANSWER_SECONDS", 0.2)
+    out = tmp_path / "out"
+    label(data, out)
+    write_samples(data / "b.tar", 6)  # would be done again
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    code, said = label(data, out, *options)
+    assert code == 2
+    assert reason in said
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
