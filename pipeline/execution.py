@@ -18,6 +18,7 @@ from transforms.credentials import redact
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 30.0  # that workers in this process get to come to the end of their batches
+_logger = logging.getLogger("cambeam")
 
 
 class Terminated(KeyboardInterrupt):
@@ -40,10 +41,11 @@ class Execution:
         self._pipeline, self.remote = pipeline, remote
         self._submitted = threading.Event()
         self._errors: list[BaseException] = []
+        self._poll_failed = False
         self.job_id: str | None = None
 
     def run_to_end(self, on_poll: Callable[[], None]) -> None:
-        """Runs the pipeline, calling `on_poll` five times a second.
+        """Runs the pipeline, calling `on_poll` five times a second; if that fails, the pipeline runs on all the same.
 
         Raises:
           KeyboardInterrupt: the user stopped the run; workers in this process have stopped too, others were left alone.
@@ -56,7 +58,7 @@ class Execution:
                 thread.start()
                 while thread.is_alive() and not self._errors:
                     thread.join(_POLL_SECONDS)
-                    on_poll()
+                    self._poll(on_poll)
             except KeyboardInterrupt:
                 if self.remote:
                     self._submitted.wait(_STOP_SECONDS)  # a job half submitted would have no id to be found by
@@ -66,6 +68,14 @@ class Execution:
                 raise
         if self._errors:
             raise self._errors[0]
+
+    def _poll(self, on_poll: Callable[[], None]) -> None:
+        try:
+            on_poll()
+        except Exception as error:
+            if not self._poll_failed:
+                _logger.warning("the run goes on, but its progress can't be shown: %s", root_cause(error))
+            self._poll_failed = True
 
     def _run(self) -> None:
         try:
@@ -97,7 +107,7 @@ class Execution:
 @contextmanager
 def _quiet_workers() -> Iterator[None]:
     """Drops the tracebacks that Beam's workers print, unless logs are wanted; the error itself is raised in the end."""
-    if logging.getLogger("cambeam").isEnabledFor(logging.DEBUG):
+    if _logger.isEnabledFor(logging.DEBUG):
         yield
         return
     previous, sys.stderr = sys.stderr, _nowhere()

@@ -63,16 +63,22 @@ class MarkerSource:
         """Returns the state when the markers were last listed, which `now` does at once."""
         if now or time.monotonic() >= self._next_listing:
             started = time.monotonic()
-            new = [shard_id for shard_id in self._layout.marked() if shard_id in self._open]
-            paths = map(self._layout.marker, new[:_MARKERS_READ])
-            for shard_id, marker in zip(new, thread_pool("progress").map(store.read_json, paths), strict=False):
-                self._read_bytes += self._open[shard_id].num_bytes
-                self._images += (marker or {}).get("written", 0)
-                self._rejected += (marker or {}).get("rejected", 0)
-            self._done_bytes += sum(self._open.pop(shard_id).num_bytes for shard_id in new)
-            self._next_listing = time.monotonic() + max(1.0, _LISTING_SHARE * (time.monotonic() - started))
+            try:
+                self._count_new()
+            finally:  # a store in trouble is not asked again at once either
+                self._next_listing = time.monotonic() + max(1.0, _LISTING_SHARE * (time.monotonic() - started))
         scale = self._done_bytes / self._read_bytes if self._read_bytes else 1
         return State(round(scale * self._images), round(scale * self._rejected), self._done_bytes / self._num_bytes)
+
+    def _count_new(self) -> None:
+        new = [shard_id for shard_id in self._layout.marked() if shard_id in self._open]
+        paths = map(self._layout.marker, new[:_MARKERS_READ])
+        markers = list(thread_pool("progress").map(store.read_json, paths))  # all, before any is counted
+        for shard_id, marker in zip(new, markers, strict=False):
+            self._read_bytes += self._open[shard_id].num_bytes
+            self._images += (marker or {}).get("written", 0)
+            self._rejected += (marker or {}).get("rejected", 0)
+        self._done_bytes += sum(self._open.pop(shard_id).num_bytes for shard_id in new)
 
 
 class Display:

@@ -101,6 +101,9 @@ def _label(
     except Exception as error:
         _logger.debug("the run failed", exc_info=True)
         console.print(f"The run failed: {root_cause(error)}", markup=False, highlight=False)
+        if execution.remote and execution.job_id:
+            ending = "its runner's own tools show whether it runs still, and can stop it."
+            console.print(f"Its job is {execution.job_id}: {ending}", markup=False, highlight=False)
         console.print("What is committed stays; once the cause is mended, the same command goes on from there.")
         return ExitCode.FAILED
     finally:

@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import threading
@@ -36,6 +37,33 @@ def test_a_run_to_the_end_is_polled():
     polls = []
     Execution(pipeline).run_to_end(lambda: polls.append(1))
     assert polls
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_failing_poll_is_told_once_and_the_waiting_goes_on(caplog, remote):
+    class Job:
+        end = threading.Event()
+
+        def run(self):
+            return self
+
+        def wait_until_finish(self):
+            self.end.wait()
+
+    polls = []
+
+    def poll():
+        polls.append(1)
+        if len(polls) < 3:
+            raise OSError("the store is away")
+        Job.end.set()
+
+    with caplog.at_level(logging.WARNING, "cambeam"):
+        Execution(Job(), remote).run_to_end(poll)
+    assert len(polls) >= 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "the run goes on, but its progress can't be shown: OSError: the store is away"
+    ]
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])

@@ -1,12 +1,14 @@
 import io
+import types
 
+import pytest
 import rich.console
 
 from pipeline import progress
 from pipeline.progress import LiveSource, MarkerSource, State
 from tests.factories import labelled_batch, shard
 from tests.test_shard_writer import write
-from transforms import live
+from transforms import live, store
 from transforms.layout import Layout
 
 
@@ -40,6 +42,25 @@ def test_of_many_markers_some_are_read_and_the_rest_estimated(tmp_path, monkeypa
     # a is read: 4 images and 2 rejects in 20 bytes; with b 50 bytes are done
     assert source.state(now=True) == State(10, 5, 0.5)
     assert source.state(now=True) == State(10, 5, 0.5)
+
+
+def test_markers_that_can_not_be_read_count_later_and_once(tmp_path, monkeypatch):
+    layout = Layout(str(tmp_path))
+    shards = [shard("/data/a.tar", num_bytes=30), shard("/data/b.tar", num_bytes=10)]
+    source = MarkerSource(layout, shards)
+    write(layout, *(labelled_batch(4, rejected=1, of=one) for one in shards))
+
+    def fail_at_b(path):
+        if "/b-" in path:
+            raise OSError("the store is away")
+        return store.read_json(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "store", types.SimpleNamespace(read_json=fail_at_b))
+        with pytest.raises(OSError, match="away"):
+            source.state()
+        assert source.state() == State(0, 0, 0.0)  # a store in trouble is not asked again at once
+    assert source.state(now=True) == State(8, 2, 1.0)
 
 
 def shown(monkeypatch, terminal):

@@ -349,6 +349,26 @@ def test_a_remote_job_that_is_left_running_keeps_its_temporary_files(label, data
     assert list((tmp_path / "out" / "_tmp").glob("*/plan.jsonl"))
 
 
+def test_a_remote_job_of_which_nothing_more_is_heard_is_named(label, data, tmp_path, monkeypatch):
+    def lost(execution, on_poll):
+        execution.job_id = "job-7"
+        raise RuntimeError("the job server is gone")
+
+    monkeypatch.setattr("pipeline.beam_options.is_remote", lambda options: True)
+    monkeypatch.setattr("pipeline.run.Execution.run_to_end", lost)
+    code, said = label(data, tmp_path / "out")
+    assert code == 1
+    assert "The run failed: RuntimeError: the job server is gone" in said
+    assert "Its job is job-7: its runner's own tools show whether it runs still" in said
+
+
+def test_progress_that_can_not_be_told_does_not_end_a_run(label, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.progress.Display.show", lambda display, state: 1 / 0)
+    code, said = label(data, tmp_path / "out")
+    assert code == 0
+    assert "13 images labelled" in said
+
+
 def test_beam_options_of_the_config_reach_the_runner_and_not_the_rows(label, data, tmp_path):
     code, said = label(data, tmp_path / "bad", "--set", "beam.direct_num_wokers=2")
     assert code == 2
