@@ -81,6 +81,9 @@ class MarkerSource:
         self._done_bytes += sum(self._open.pop(shard_id).num_bytes for shard_id in new)
 
 
+Source = LiveSource | MarkerSource
+
+
 class Display:
     """Shows states to a person."""
 

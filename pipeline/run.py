@@ -83,12 +83,7 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     return _label(Execution(pipeline, remote), job, source, console)
 
 
-def _label(
-    execution: Execution,
-    job: Job,
-    source: progress.LiveSource | progress.MarkerSource,
-    console: rich.console.Console,
-) -> ExitCode:
+def _label(execution: Execution, job: Job, source: progress.Source, console: rich.console.Console) -> ExitCode:
     """Executes a job to its end, with progress, and says what came of it."""
     layout, started, ended = Layout(job.output), time.monotonic(), False
     try:
@@ -109,7 +104,7 @@ def _label(
     finally:
         if not execution.remote or ended:  # else the job may be using its files still; a later run deletes them
             delete_temporary(layout, job.run_id)
-    return _summarize(layout, job.config, source.state(now=True).images, time.monotonic() - started, console)
+    return _summarize(layout, job.config, source, started, console)
 
 
 def _say_what_goes_on(execution: Execution, console: rich.console.Console) -> None:
@@ -179,9 +174,19 @@ def _batch_size(config: Config) -> int:
     return max(32, min(16 * num_cores(), 256)) if size == "auto" else size
 
 
-def _summarize(layout: Layout, config: Config, images: int, seconds: float, console: rich.console.Console) -> ExitCode:
+def _summarize(
+    layout: Layout, config: Config, source: progress.Source, started: float, console: rich.console.Console
+) -> ExitCode:
     """Prints the last lines, and tells the exit code: what was rejected may be too much."""
-    summary = store.read_json(layout.summary)
+    try:
+        images, seconds = source.state(now=True).images, time.monotonic() - started
+        summary = store.read_json(layout.summary)
+        if summary is None:
+            raise FileNotFoundError(f"{layout.summary} is gone")
+    except Exception as error:
+        message = f"The run has ended, but its totals can't be read: {root_cause(error)}"
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        return ExitCode.FAILED
     rejected, read = summary["rejected"], summary["read"]
     speed = f" in {seconds:.1f} s ({images / seconds:.1f} images/s)" if images else ""
     console.print(f"{images} images labelled{speed}", highlight=False)

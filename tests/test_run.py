@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import cli, graph
+from pipeline.execution import Execution
 from tests.factories import encode, gradient, jpeg, tiny_model, write_samples, write_tar
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -367,6 +369,22 @@ def test_progress_that_can_not_be_told_does_not_end_a_run(label, data, tmp_path,
     code, said = label(data, tmp_path / "out")
     assert code == 0
     assert "13 images labelled" in said
+
+
+@pytest.mark.parametrize("broken", [shutil.rmtree, lambda out: (out / "_run.json").write_text("{")])
+def test_totals_that_can_not_be_read_are_one_line(label, data, tmp_path, monkeypatch, broken):
+    run_to_end = Execution.run_to_end
+
+    def run_and_break(execution, on_poll):
+        run_to_end(execution, on_poll)
+        broken(tmp_path / "out")
+
+    monkeypatch.setattr(Execution, "run_to_end", run_and_break)
+    code, said = label(data, tmp_path / "out")
+    assert code == 1
+    (line,) = said.splitlines()
+    assert line.startswith("The run has ended, but its totals can't be read: ")
+    assert str(tmp_path / "out" / "_run.json") in line
 
 
 def test_beam_options_of_the_config_reach_the_runner_and_not_the_rows(label, data, tmp_path):
