@@ -24,6 +24,7 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from transforms.threads import num_cores
 
+_BEAMS_RUNNERS = {name.lower(): name for name in StandardOptions.KNOWN_RUNNER_NAMES}
 _IN_PROCESS = (None, "DirectRunner", "FnApiRunner")
 _OWN_OPTIONS_ONLY = (*_IN_PROCESS, "DataflowRunner")  # others are behind a job server, which has options of its own
 _ANSWER_SECONDS = 20.0  # that a job server has to take a connection
@@ -63,7 +64,8 @@ def parse(flags: list[str]) -> PipelineOptions:
         options that Beam does not, so for them it is a warning.
     """
     options = PipelineOptions(flags)
-    runner = options.view_as(StandardOptions).runner
+    standard = options.view_as(StandardOptions)
+    runner = standard.runner = _runner_name(standard.runner)
     unknown: list[str] = []
 
     def inspect(parser) -> None:
@@ -80,6 +82,14 @@ def parse(flags: list[str]) -> PipelineOptions:
     if unknown:
         _logger.warning("options passed to %s that Beam does not know: %s", runner, " ".join(unknown))
     return options
+
+
+def _runner_name(given: str | None) -> str | None:
+    """Returns the one name of a runner of Beam's, which takes it in any case, without "Runner", or with its module."""
+    name = (given or "").lower()
+    if name.startswith("apache_beam."):
+        name = name.rpartition(".")[2]
+    return _BEAMS_RUNNERS.get(name) or _BEAMS_RUNNERS.get(f"{name}runner", given)
 
 
 def is_in_process(options: PipelineOptions) -> bool:
@@ -127,7 +137,12 @@ def make_runner(options: PipelineOptions, flags: list[str], num_shards: int) -> 
     Beam's own DirectRunner would first try to download Prism, which ignores `direct_num_workers`.
     """
     if not is_in_process(options):
-        return _started(create_runner(options.view_as(StandardOptions).runner), options)
+        name = options.view_as(StandardOptions).runner
+        try:
+            runner = create_runner(name)
+        except (ImportError, AttributeError) as error:
+            raise OptionError(f"can't use the runner {name}: {error}") from error
+        return _started(runner, options)
     direct = options.view_as(DirectOptions)
     given = {flag.partition("=")[0] for flag in flags}
     if "--direct_running_mode" not in given:

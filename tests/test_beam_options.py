@@ -28,6 +28,36 @@ def test_which_runs_are_in_this_process(flags, in_process, shares):
 
 
 @pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("directrunner", "DirectRunner"),
+        ("direct", "DirectRunner"),
+        ("apache_beam.runners.direct.direct_runner.DirectRunner", "DirectRunner"),
+        ("apache_beam.runners.direct.DirectRunner", "DirectRunner"),
+        ("fnapirunner", "FnApiRunner"),
+        ("dataflowrunner", "DataflowRunner"),
+        ("apache_beam.runners.dataflow.dataflow_runner.DataflowRunner", "DataflowRunner"),
+        ("PRISM", "PrismRunner"),
+        ("flinkRunner", "FlinkRunner"),
+        ("mine.runners.DirectRunner", "mine.runners.DirectRunner"),
+    ],
+)
+def test_a_runner_is_named_as_beam_takes_it(given, name):
+    as_given, by_name = (parse([f"--runner={runner}", "--dry_run=True"]) for runner in (given, name))
+    assert as_given.view_as(StandardOptions).runner == name
+    for question in (is_in_process, shares_process, is_remote, beam_options.is_dry_run):
+        assert question(as_given) == question(by_name)
+    assert is_in_process(as_given) == (name in ("DirectRunner", "FnApiRunner"))
+
+
+@pytest.mark.parametrize("runner", ["no.such.Runner", "apache_beam.runners.NoneRunner"])
+def test_a_runner_that_does_not_exist_is_one_line(runner):
+    flags = [f"--runner={runner}"]
+    with pytest.raises(OptionError, match=rf"can't use the runner {runner}: .*no"):
+        make_runner(parse(flags), flags, 1)
+
+
+@pytest.mark.parametrize(
     ("flags", "remote"),
     [
         ([], False),
