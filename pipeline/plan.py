@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     Attributes:
       shards: what this run is to have done at its end, in the order in which they were first seen.
       elsewhere: shards that the output knows and that this run's input does not have.
-      changed: ids of shards whose input is not what it was when the plan was last written.
+      changed: ids of shards whose input or format is not what it was when the plan was last written.
       ignored: files of the input that are neither shards nor images.
     """
 
@@ -54,7 +54,8 @@ def make_plan(config: InputConfig, layout: Layout) -> Plan:
     """Lists the input and makes shards of it: known ones first and cut as they were, new ones after them.
 
     Raises:
-      PlanError: nothing matches, or nothing that matches is a shard or an image.
+      PlanError: nothing matches, nothing that matches is a shard or an image, or a format is set that known shards
+        can't take.
     """
     old_shards = list(read_plan(layout.plan))
     files: dict[str, _InputFile] = {}
@@ -72,9 +73,10 @@ def make_plan(config: InputConfig, layout: Layout) -> Plan:
         if not any(path in usable for path in shard_paths(old_shard)):
             elsewhere.append(old_shard)
             continue
-        shard = _measure(_add_labels(old_shard, others, config.label_field), files)
+        shard = _set_format(old_shard, config.format, layout)
+        shard = _measure(_add_labels(shard, others, config.label_field), files)
         planned.update(shard_paths(shard))
-        if shard.version != old_shard.version:
+        if (shard.version, shard.format) != (old_shard.version, old_shard.format):
             changed.append(shard.shard_id)
         known.append(shard)
     new = [file for path, file in usable.items() if path not in planned]
@@ -88,6 +90,22 @@ def make_plan(config: InputConfig, layout: Layout) -> Plan:
 def shard_paths(shard: Shard) -> list[str]:
     """Returns the files that a shard is read from."""
     return [store.join(shard.uri, member) for member in shard.members] or [shard.uri]
+
+
+def _set_format(shard: Shard, wanted: str, layout: Layout) -> Shard:
+    """Returns a known shard with the format that is asked for, or as it is for "auto".
+
+    Raises:
+      PlanError: a group of image files is asked for as shards, or the reverse; an image would have rows in two shards.
+    """
+    if wanted in ("auto", shard.format):
+        return shard
+    if "images" in (wanted, shard.format):
+        raise PlanError(
+            f"{layout.root} has the shard {shard.shard_id} as {shard.format}: "
+            f"for input.format={wanted} choose another --output"
+        )
+    return replace(shard, format=wanted)
 
 
 def _add_labels(shard: Shard, others: Set[str], label_field: str | None) -> Shard:

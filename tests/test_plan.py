@@ -176,6 +176,31 @@ def test_a_change_within_a_second_that_keeps_the_size_is_noticed(layout, data):
     assert plan(layout, data).changed == [shard_id]
 
 
+def test_a_format_that_is_set_corrects_that_of_known_shards(layout, data):
+    write_tar(data / "shard-0001", [])
+    write_tar(data / "shard-0002", [])
+    ids = keep(layout, plan(layout, data, format="tfrecord"))
+    made = plan(layout, data / "shard-0001", format="webdataset")
+    assert [(shard.shard_id, shard.format) for shard in made.shards] == [(ids[0], "webdataset")]
+    assert (made.changed, [shard.format for shard in made.elsewhere]) == ([ids[0]], ["tfrecord"])
+    keep(layout, made)
+    for format in ("webdataset", "auto"):  # what is not set is as it was
+        made = plan(layout, data / "shard-0001", format=format)
+        assert ([shard.format for shard in made.shards], made.changed) == (["webdataset"], [])
+
+
+@pytest.mark.parametrize(("old", "new"), [("images", "webdataset"), ("webdataset", "images")])
+def test_a_shard_does_not_become_one_of_a_group_of_images_nor_the_reverse(layout, data, old, new):
+    write_tar(data / "a.tar", [])
+    (shard,) = plan(layout, data, format=old).shards
+    keep(layout, plan(layout, data, format=old))
+    message = f"has the shard {shard.shard_id} as {old}: for input.format={new} choose another --output"
+    with pytest.raises(PlanError, match=message):
+        plan(layout, data, format=new)
+    put_images(data, "b.jpg")  # of another input, in the same output
+    assert plan(layout, data / "b.jpg", format="images").shards[-1].members == ("b.jpg",)
+
+
 def test_a_changed_or_missing_image_changes_its_group_alone(layout, data):
     put_images(data, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     ids = keep(layout, plan(layout, data, images_per_shard=2))

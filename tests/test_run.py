@@ -216,6 +216,19 @@ def test_new_and_changed_shards_are_done_and_strangers_are_reported(label, data,
     assert "3 shards in the output are not in this input" in said
 
 
+def test_a_corrected_format_does_the_shards_again(label, tmp_path):
+    source, out = tmp_path / "shard-0001", tmp_path / "out"
+    write_samples(source, 5)
+    assert label(source, out, "--set=input.format=tfrecord")[0] == 3
+    assert rows(out).num_rows == 0
+    code, said = label(source, out, "--set=input.format=webdataset")
+    assert code == 0
+    assert "1 shards have changed since they were done" in said
+    assert rows(out)["image_id"].to_pylist() == [f"{n:06d}" for n in range(5)]
+    assert not list((out / "rejects").glob("*"))
+    assert "1 of 1 shards are done already" in label(source, out)[1]
+
+
 def test_other_settings_are_refused_and_overwrite_replaces_the_rows(label, data, tmp_path):
     out = tmp_path / "out"
     label(data, out)
