@@ -4,8 +4,10 @@
 
 Each way labels the same batch of 32 images and gives the probabilities and the map of each image's top class. Each has
 a process of its own, with the threads that it chooses by itself, and they take turns, so that a noisy machine is noisy
-for all. OpenVINO is measured where it is installed (`pip install openvino`). The peers get images that are
-preprocessed already, which is in their favour.
+for all. OpenVINO and PyTorch are measured where they are installed (`pip install openvino torch torchvision`); PyTorch
+runs torchvision's ResNet-50 with random weights. The peers get images that are preprocessed already, which is in their
+favour. The last row is no way to run a model: it multiplies matrices with as many multiplications as ResNet-50 has, and
+so says how far from the processor's best the engines are.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import rich.table
 
 BATCH = 32
 SECONDS_PER_TURN = 3.0
+RESNET50_MULTIPLICATIONS = 4.09e9  # per image of 224 px
 BASELINE = "Keras predict_on_batch, float32"
 
 
@@ -131,6 +134,44 @@ def _openvino(hint: str) -> Callable[[str, str, np.ndarray], Callable[[], object
     return make
 
 
+def _torch(dtype: str) -> Callable[[str, str, np.ndarray], Callable[[], object]]:
+    def make(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
+        import torch
+        import torchvision
+
+        class TwoOutputs(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                model = torchvision.models.resnet50()
+                self.features, self.head = torch.nn.Sequential(*list(model.children())[:-2]), model.fc
+
+            def forward(self, images):
+                activations = self.features(images)
+                return activations.permute(0, 2, 3, 1), self.head(activations.mean((2, 3)))
+
+        peer = _Peer(path, kind, pixels)
+        model = TwoOutputs().eval().to(getattr(torch, dtype), memory_format=torch.channels_last)
+        images = torch.from_numpy(peer.images).permute(0, 3, 1, 2).to(getattr(torch, dtype))
+        with torch.inference_mode():
+            compiled = torch.jit.freeze(torch.jit.trace(model, images))
+
+        def work() -> object:
+            with torch.inference_mode():
+                return peer.label(output.float().numpy() for output in compiled(images))
+
+        return work
+
+    return make
+
+
+def _matrix_products(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
+    import tensorflow as tf
+
+    side = round(RESNET50_MULTIPLICATIONS ** (1 / 3))
+    matrix = tf.ones((side, side), tf.bfloat16)
+    return lambda: [tf.matmul(matrix, matrix).numpy()[0, 0] for _ in range(BATCH)]
+
+
 def _cambeam(precision: str) -> Callable[[str, str, np.ndarray], Callable[[], object]]:
     def make(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
         from transforms.engine import Engine, EngineSettings
@@ -148,6 +189,9 @@ WAYS = {
     "OpenVINO, float32": _openvino("f32"),
     "cambeam, bfloat16": _cambeam("bfloat16"),
     "OpenVINO, bfloat16": _openvino("bf16"),
+    "PyTorch, float32": _torch("float32"),
+    "PyTorch, bfloat16": _torch("bfloat16"),
+    "matrix products, bfloat16": _matrix_products,
 }
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config import Config
 from transforms import shard_writer
 from transforms.boxes import locate_batch
 from transforms.engine import Engine
@@ -53,7 +54,8 @@ def measure(engine: Engine, tar_path: str, folder: str, images: int = 320) -> St
         ShardBatch(shard, start, len(part), False, [entry.image for entry in part], predictions=predictions)
         for start, part, predictions in zip(starts, parts, predicted, strict=True)
     ]
-    located, locate = _timed(lambda: [locate_batch(batch, 0.2, "minmax", "largest", 0.01) for batch in batches])
+    boxes = Config().boxes.model_dump().values()  # in the order of the parameters of `find_boxes`
+    located, locate = _timed(lambda: [locate_batch(batch, *boxes) for batch in batches])
     rendered, render = _timed(lambda: [render_batch(batch, 80, True) for batch in located])
     names = [f"class_{index}" for index in range(engine.num_classes)]
     _, write = _timed(lambda: _write(rendered, names, os.path.join(folder, "bench.parquet")))
