@@ -125,6 +125,8 @@ def labelled_batch(
 class FakeEngine:
     """Fails on every batch that holds a pixel of value 13, gives NaN where there is one of 14, and counts its calls."""
 
+    side_px = 2
+
     class device:  # noqa: N801 # stands for the attribute of that name
         precision, name = "float32", "a fake"
 

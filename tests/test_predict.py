@@ -41,10 +41,17 @@ def test_values_that_are_not_finite_are_failures_of_their_own():
     assert bisect(14, 13, 5)[:3] == ([2], [5], {0: ErrorType.NOT_FINITE, 1: ErrorType.INFERENCE_FAILED})
 
 
-def test_a_single_image_may_fail_but_not_every_one_of_a_batch():
-    assert bisect(13)[:3] == ([], [], {0: ErrorType.INFERENCE_FAILED})
-    with pytest.raises(RuntimeError, match="the model fails on every image: RuntimeError: an image of thirteen"):
-        bisect(13, 13, 13)
+class BrokenEngine(FakeEngine):
+    def predict(self, pixels, labels):
+        raise RuntimeError("out of order")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_image_of_a_batch_may_fail_but_not_those_that_are_known_to_be_good(count):
+    images = [13] * count
+    assert bisect(*images)[:3] == ([], [], dict.fromkeys(range(count), ErrorType.INFERENCE_FAILED))
+    with pytest.raises(RuntimeError, match="the model fails on every image: RuntimeError: out of order"):
+        predict_or_bisect(BrokenEngine(), pixels_of(*images), np.full(count, -1, np.int32))
 
 
 def unlabelled(*values, first=10, rejects=()):
@@ -82,9 +89,11 @@ def test_labels_reach_the_model():
     assert seen == [4, -1]
 
 
-def test_a_batch_that_fails_altogether_has_no_images_left():
-    (labelled,) = CamModelHandler(EngineSettings("demo")).run_inference(unlabelled(14), FakeEngine())
+@pytest.mark.parametrize("values", [(14,), (13, 13), (13, 14)])
+def test_a_batch_that_fails_altogether_is_rejects_only(values):
+    (labelled,) = CamModelHandler(EngineSettings("demo")).run_inference(unlabelled(*values), FakeEngine())
     assert (labelled.images, labelled.predictions) == ([], None)
+    assert [reject.index_in_shard for reject in labelled.rejects] == [10 + place for place in range(len(values))]
 
 
 @pytest.mark.parametrize("empty", [labelled_batch(0), labelled_batch(0, rejected=2)])

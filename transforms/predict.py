@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
-from transforms import metrics
+from transforms import checks, metrics
 from transforms.engine import Engine, EngineSettings, concatenate, shared_engine
 from transforms.records import ErrorType, Predictions, Reject, ShardBatch, Stage
 
@@ -74,6 +74,9 @@ def predict_or_bisect(
 
     Returns:
       The rows that succeeded, their predictions (None if there are none), and why each other row failed.
+
+    Raises:
+      RuntimeError: every image fails, and so do images that nothing is wrong with: it is the model or the machine.
     """
     parts: list[Predictions] = []
     rows: list[int] = []
@@ -97,6 +100,10 @@ def predict_or_bisect(
         parts.append(predictions.select(finite))
 
     label(0, len(pixels))
-    if len(failures) == len(pixels) > 1 and all(f.error_type == ErrorType.INFERENCE_FAILED for f in failures.values()):
-        raise RuntimeError(f"the model fails on every image: {failures[0].message}")
+    if [failure.error_type for failure in failures.values()].count(ErrorType.INFERENCE_FAILED) == len(pixels):
+        good = checks.test_images(model.side_px)
+        try:
+            model.predict(good, np.full(len(good), -1, np.int32))
+        except Exception as error:
+            raise RuntimeError(f"the model fails on every image: {failures[0].message}") from error
     return rows, concatenate(parts) if rows else None, failures
