@@ -152,6 +152,30 @@ def test_a_tar_cut_between_members_is_noticed(tmp_path):
     assert reasons(read(path)) == [ErrorType.DAMAGED_SHARD]
 
 
+X_JPG, X_CLS, X_TXT = ("x.jpg", b"1" * 400), ("x.cls", b"5"), ("x.txt", b"hm")
+
+
+@pytest.mark.parametrize(
+    ("members", "left_bytes", "kept", "lost_label"),
+    [
+        ([X_JPG, X_CLS], 1024, [("x", None)], True),  # nobody knows what came after the image
+        ([X_JPG, X_CLS], 1024 + 512, [("x", None)], True),
+        ([X_CLS, X_JPG], 1024 + 512 + 100, [], False),  # not a sample without an image: it had one
+        ([X_CLS, X_JPG], 1024, [], False),
+        ([X_CLS, X_JPG, X_TXT], 2048 + 512, [("x", 5)], False),
+        ([X_JPG, X_CLS, X_TXT], 2048, [("x", 5)], False),
+    ],
+)
+def test_of_a_sample_that_is_cut_what_is_certain_is_kept(tmp_path, members, left_bytes, kept, lost_label):
+    path = tmp_path / "a.tar"
+    write_tar(path, members)
+    cut(path, left_bytes)
+    *samples, damaged = read(path)
+    assert [(sample.image_id, getattr(sample, "label", "bad")) for sample in samples] == kept
+    assert damaged.error_type == ErrorType.DAMAGED_SHARD
+    assert ("the label of 'x', if it had one, is lost" in damaged.message) == lost_label
+
+
 def test_a_damaged_header_midway_is_noticed_and_what_came_before_is_kept(tmp_path):
     path = tmp_path / "a.tar"
     write_tar(path, [(f"{name}.jpg", b"1" * 400) for name in "xyz"])

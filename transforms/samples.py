@@ -90,11 +90,12 @@ DAMAGES = (EOFError, ValueError, OSError, RecursionError, zlib.error)  # what th
 
 
 def damaged(uri: str, error: Exception) -> BadSample:
-    """Returns what stands in for the rest of a shard whose bytes are damaged.
+    """Returns what stands in for the rest of a shard whose bytes are damaged; its message has the error and its notes.
 
     Raises:
       Exception: the error itself, where it is not the bytes' but the store's.
     """
     if isinstance(error, BeamIOError) or (isinstance(error, OSError) and error.errno is not None):
         raise error
-    return BadSample("", uri, ErrorType.DAMAGED_SHARD, f"{type(error).__name__}: {error}")
+    notes = getattr(error, "__notes__", [])
+    return BadSample("", uri, ErrorType.DAMAGED_SHARD, "; ".join([f"{type(error).__name__}: {error}", *notes]))

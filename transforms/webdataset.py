@@ -29,8 +29,11 @@ Members = dict[str, bytes | None]  # content by extension; None where it is too 
 def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
     """Reads the samples of a tar file.
 
-    The tar is streamed, packed with gzip or not, and never sought in. What comes before a damaged place is kept.
-    Members that are neither image nor label are passed over unread, and counted as `members_ignored`.
+    The tar is streamed, packed with gzip or not, and never sought in. Members that are neither image nor label are
+    passed over unread, and counted as `members_ignored`.
+
+    What comes before a damaged place is kept. So is an image whose sample is cut there; where its label was not read
+    yet it has none, and the bad sample that stands for the rest of the shard says whose label that is.
     """
     counts = Counts() if counts is None else counts
     with store.open_read(shard.uri) as file:
@@ -91,9 +94,12 @@ def _group_members(tar: tarfile.TarFile, fields: Fields, counts: Counts) -> Iter
             else:
                 members[extension] = b""
                 counts["members_ignored"] += 1
-    except _DAMAGES:
-        if members:  # the last sample before the damaged place
-            yield current or "", members
+    except _DAMAGES as error:
+        # of the sample that is cut, what was not read may have been there: that it has no image can't be said
+        if current is not None and any(_is_image(extension, fields) for extension in members):
+            if _label_extension(fields) not in members:
+                error.add_note(f"the label of {current!r}, if it had one, is lost")
+            yield current, members
         raise
     if current is not None:
         yield current, members
@@ -101,8 +107,12 @@ def _group_members(tar: tarfile.TarFile, fields: Fields, counts: Counts) -> Iter
 
 def _wanted(fields: Fields) -> Callable[[str], bool]:
     """Returns what tells whether a member is read."""
-    label = "cls" if fields.label is None else "json"
+    label = _label_extension(fields)
     return lambda extension: extension == label or _is_image(extension, fields)
+
+
+def _label_extension(fields: Fields) -> str:
+    return "cls" if fields.label is None else "json"
 
 
 def _is_image(extension: str, fields: Fields) -> bool:
@@ -133,7 +143,7 @@ def label_of(members: Members, fields: Fields) -> int | None:
     Raises:
       ValueError, TypeError, KeyError, RecursionError: it is not a class index, not JSON, or without that field.
     """
-    content = members.get("cls" if fields.label is None else "json")
+    content = members.get(_label_extension(fields))
     if not content:
         return None
     return samples.class_index(content.decode().strip() if fields.label is None else json.loads(content)[fields.label])
