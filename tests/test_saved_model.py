@@ -1,5 +1,8 @@
 """SavedModels give what the same model gives as a .keras file."""
 
+import os
+import tempfile
+
 import keras
 import numpy as np
 import pytest
@@ -64,13 +67,18 @@ def load(path: str, preprocess: str = "tf", **settings):
 
 
 @pytest.mark.parametrize("save", [exported, lambda model, folder: engine_of(model, folder).settings.source])
-def test_models_on_stores_are_copied_first(tmp_path, monkeypatch, save):
+def test_models_on_stores_are_copied_to_be_loaded_and_the_copies_removed(tmp_path, monkeypatch, save):
     path = save(resnet(), tmp_path)
+    make_folder, copies = tempfile.mkdtemp, []
     monkeypatch.setattr("transforms.store.is_local", lambda path: False)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(
+        "tempfile.mkdtemp", lambda *args, **kwargs: copies.append(make_folder(*args, **kwargs)) or copies[-1]
+    )
     images = pixels()
-    got = predict(load(path), images)
-    assert list(tmp_path.glob("cambeam-*"))
+    engine = load(path)
+    assert len(copies) == 1
+    assert not os.path.exists(copies[0])
+    got = predict(engine, images)
     monkeypatch.undo()
     np.testing.assert_array_equal(got.logit, predict(load(path), images).logit)
 

@@ -1,10 +1,11 @@
 """Loading classifiers: the demo, ImageNet's ResNet-50, .keras files and SavedModels, as features and a linear head."""
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def load(
         if source == "imagenet":
             return _from_keras(load_imagenet(), "caffe" if preprocess == "auto" else preprocess, *maps)
         if source.endswith(".keras"):
-            return _from_keras(_load_keras(_local(source)), preprocess, *maps)
+            return _from_keras(_load_keras(source), preprocess, *maps)
         if store.exists(store.join(source, "saved_model.pb")):
             from transforms import saved_model
 
@@ -83,7 +84,7 @@ def load(
                     f"{source}: a SavedModel runs as it was saved, so that cam.method=grad-cam, cam.resolution=14 and "
                     "cam.refine=affinity need a .keras file"
                 )
-            return saved_model.load(_local(source), preprocess)
+            return saved_model.load(source, preprocess)
     except ModelError:
         raise
     except ValueError as error:  # a head that is missing, a graph that can't be walked
@@ -133,17 +134,20 @@ def _imagenet_weights() -> str:
     return os.path.join(keras_home(), "models", _IMAGENET_WEIGHTS)
 
 
-def _local(source: str) -> str:
-    """Returns a model's path, or that of a local copy: neither Keras nor TensorFlow reads from every store."""
+@contextlib.contextmanager
+def local_copy(source: str) -> Iterator[str]:
+    """Yields a model's path, or that of a copy to load it from: neither Keras nor TensorFlow reads from every store."""
     if store.is_local(source):
-        return source
-    folder = os.path.join(tempfile.mkdtemp(prefix="cambeam-"), os.path.basename(source.rstrip("/")))
-    for path in files(source):
-        copy = os.path.normpath(os.path.join(folder, path.removeprefix(source).strip("/")))
-        os.makedirs(os.path.dirname(copy), exist_ok=True)
-        with store.open_read(path) as file, open(copy, "wb") as written:
-            shutil.copyfileobj(file, written)
-    return folder
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="cambeam-") as folder:
+        local = os.path.join(folder, os.path.basename(source.rstrip("/")))
+        for path in files(source):
+            copy = os.path.normpath(os.path.join(local, path.removeprefix(source).strip("/")))
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            with store.open_read(path) as file, open(copy, "wb") as written:
+                shutil.copyfileobj(file, written)
+        yield local
 
 
 def class_names(source: str, path: str | None, num_classes: int) -> list[str]:
@@ -190,15 +194,16 @@ def load_imagenet():
         ) from error
 
 
-def _load_keras(path: str):
+def _load_keras(source: str):
     import keras
 
-    if not store.exists(path):
-        raise ModelError(f"no model file at {path!r}")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # a damaged archive, code that safe mode refuses, a layer that is not Keras' own
-        raise ModelError(f"{path} can't be loaded as a Keras model: {error}") from error
+    if not store.exists(source):
+        raise ModelError(f"no model file at {source!r}")
+    with local_copy(source) as path:
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # a damaged archive, code that safe mode refuses, a layer that is not Keras' own
+            raise ModelError(f"{source} can't be loaded as a Keras model: {error}") from error
 
 
 def _from_keras(model, preprocess_kind: str, method: str, resolution: int, refine: str) -> Classifier:

@@ -44,10 +44,11 @@ def load(source: str, preprocess_kind: str) -> model.Classifier:
 
 def _frozen(source: str):
     """Returns the function that the model serves, its variables made constants."""
-    try:
-        loaded = tf.saved_model.load(source)
-    except Exception as error:  # a damaged file, an operation that TensorFlow does not have
-        raise model.ModelError(f"{source} can't be loaded as a SavedModel: {error}") from error
+    with model.local_copy(source) as path:
+        try:
+            loaded = tf.saved_model.load(path)
+        except Exception as error:  # a damaged file, an operation that TensorFlow does not have
+            raise model.ModelError(f"{source} can't be loaded as a SavedModel: {error}") from error
     signatures = loaded.signatures
     name = "serving_default" if "serving_default" in signatures else next(iter(signatures), None)
     if name is None:
