@@ -1,28 +1,23 @@
 """Files on any store that Beam knows (local, gs://, s3://): the few operations that reading and committing need.
 
-On a store, a request that fails for a reason that may pass is made again, with growing pauses.
+On a store, a request that fails for a reason that may pass is made again.
 """
 
-import contextlib
-import errno
 import functools
 import io
 import json
 import os
 import posixpath
 import shutil
-from collections.abc import Callable, Iterator
-from typing import IO, Any, TypeVar
+from typing import IO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.utils import retry
 
-_RAW = CompressionTypes.UNCOMPRESSED  # else Beam would unpack what it thinks a name says
+from transforms.resuming_file import RAW, ResumingFile
+from transforms.retries import Function, is_missing, persistent
+
 _BUFFER_BYTES = 1 << 20
-_RETRIES, _FIRST_PAUSE_SECONDS = 6, 0.5  # about half a minute in all
-_MISSING, _REFUSED = {404}, {400, 401, 403, 405, 409, 412}  # HTTP: asking again changes nothing
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_local(path: str) -> bool:
@@ -35,38 +30,13 @@ def join(*parts: str) -> str:
     return posixpath.join(*parts)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error and those that Beam has packed into it."""
-    yield error
-    if isinstance(error, BeamIOError):
-        for cause in (error.exception_details or {}).values():
-            if isinstance(cause, BaseException):
-                yield from _causes(cause)
-
-
-def _has_status(error: BaseException, statuses: set[int], kinds: type | tuple[type, ...]) -> bool:
-    return any(isinstance(cause, kinds) or getattr(cause, "code", None) in statuses for cause in _causes(error))
-
-
-def is_missing(error: BaseException) -> bool:
-    """Tells whether an error says that a file does not exist."""
-    return _has_status(error, _MISSING, FileNotFoundError)
-
-
-def _may_pass(error: BaseException) -> bool:
-    permanent = (PermissionError, NotADirectoryError, IsADirectoryError, ValueError, TypeError, ImportError)
-    return not is_missing(error) and not _has_status(error, _REFUSED, permanent)
-
-
 def _retried(function: Function) -> Function:
     """Makes a function of a path try again where the path is not local."""
-    persistent = retry.with_exponential_backoff(
-        num_retries=_RETRIES, initial_delay_secs=_FIRST_PAUSE_SECONDS, retry_filter=_may_pass
-    )(function)
+    on_stores = persistent(function)
 
     @functools.wraps(function)
     def wrapper(path: str, *args):
-        return function(path, *args) if is_local(path) else persistent(path, *args)
+        return function(path, *args) if is_local(path) else on_stores(path, *args)
 
     return wrapper  # type: ignore[return-value] # the same signature
 
@@ -75,75 +45,14 @@ def open_read(path: str) -> io.BufferedReader:
     """Opens a file for reading its bytes as they lie there; on a store, a broken connection is taken up again."""
     if is_local(path):
         return open(path, "rb")
-    return io.BufferedReader(_ResumingReader(path), _BUFFER_BYTES)
-
-
-class _ResumingReader(io.RawIOBase):
-    """Reads a file of a store, opening it again at the place where reading failed."""
-
-    def __init__(self, path: str):
-        self._path, self._position = path, 0
-        self._file: Any = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
-        self._position = offset + (metadata(self._path).size_in_bytes if whence == io.SEEK_END else begin[whence])
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer) -> int:
-        try:
-            data = _read_on(self._path, self, len(buffer))
-        except Exception as error:
-            if is_missing(error):
-                raise
-            # with a number, as the errors of disks have: no reader may take it for a damaged file
-            raise OSError(errno.EIO, f"{self._path} can't be read: {type(error).__name__}: {error}") from error
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def read_on(self, count: int) -> bytes:
-        """Returns the next bytes, without moving on; raises what the store raises."""
-        try:
-            if self._file is None:
-                self._file = FileSystems.open(self._path, compression_type=_RAW)
-            if self._file.tell() != self._position:
-                self._file.seek(self._position)
-            return self._file.read(count)
-        except Exception:
-            with contextlib.suppress(Exception):  # of a broken connection; the error that matters is raised
-                self._close_file()
-            raise
-
-    def close(self) -> None:
-        self._close_file()
-        super().close()
-
-    def _close_file(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-
-@_retried
-def _read_on(path: str, reader: _ResumingReader, count: int) -> bytes:
-    return reader.read_on(count)
+    return io.BufferedReader(ResumingFile(path), _BUFFER_BYTES)
 
 
 @_retried
 def upload(path: str, content: IO[bytes]) -> None:
     """Writes a file of a store from the begin of a local one; it appears there whole or not at all."""
     content.seek(0)
-    with FileSystems.create(path, compression_type=_RAW) as file:
+    with FileSystems.create(path, compression_type=RAW) as file:
         shutil.copyfileobj(content, file, _BUFFER_BYTES)
 
 
