@@ -11,6 +11,7 @@ from pipeline.plan import read_plan
 from transforms import store
 from transforms.layout import Layout
 from transforms.records import Shard, ShardDone
+from transforms.threads import thread_pool
 
 _ROWS_AT_A_TIME = 4096
 
@@ -43,8 +44,9 @@ def open_output(path: str) -> Output:
     planned = list(read_plan(layout.plan))
     if not planned:
         raise UsageError(f"{path!r} is not the output of a run: it has no {layout.plan}")
-    marked = {name.removesuffix(".json") for name in store.names(layout.marker_folder)}
-    markers = [store.read_json(layout.marker(shard.shard_id)) for shard in planned if shard.shard_id in marked]
+    marked = set(layout.marked())
+    paths = [layout.marker(shard.shard_id) for shard in planned if shard.shard_id in marked]
+    markers = thread_pool("read").map(store.read_json, paths)
     done = [ShardDone(**marker) for marker in markers if marker]
     return Output(layout, planned, {totals.shard_id: totals for totals in done})
 

@@ -1,6 +1,7 @@
 """What `cambeam inspect` says."""
 
 import mmap
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from transforms import store
 from transforms.device import configure_tensorflow
 from transforms.layout import Layout
 from transforms.memory import peak_bytes
+from transforms.threads import num_cores
 
 IMAGE = Labelled("a", [(0, 0.9, [(1, 1, 9, 9, 0.5)])])
 
@@ -54,6 +56,19 @@ def test_says_how_far_an_output_is(output, capsys):
     assert rows["rows"] == "1"
     assert rows["rejects"] == "3: 2 corrupt, 1 empty"
     assert "would label 1 shards that are not done yet: two" in rows["a rerun"]
+
+
+@pytest.mark.skipif(num_cores() < 2, reason="with one core, markers are read one after the other")
+def test_markers_are_read_at_the_same_time(output, capsys, monkeypatch):
+    read_json, both = store.read_json, threading.Barrier(2)  # on a store, each takes a tenth of a second
+
+    def slow(path):
+        if "/_shards/" in path:
+            both.wait(timeout=20)
+        return read_json(path)
+
+    monkeypatch.setattr(store, "read_json", slow)
+    assert _inspect(capsys, "--predictions", output)["shards"] == "2 of 2 done"
 
 
 def test_says_what_a_rerun_would_do_again(output, capsys, tmp_path):
