@@ -4,7 +4,6 @@ Writes rows with random 7x7 maps, whose contours are several times those of a ph
 """
 
 import argparse
-import json
 import os
 import pathlib
 import resource
@@ -17,6 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.plan import write_plan
+from transforms import store
+from transforms.layout import Layout
+from transforms.records import Shard, ShardDone
 from transforms.schema import image_schema
 
 SIZE_PX, CLASSES, ROWS_PER_FILE, ROWS_PER_GROUP = 500, 1000, 50_000, 512
@@ -60,23 +63,31 @@ def write_output(folder: str, truth_path: str, rows: int) -> None:
         "boxes": {"normalization": "minmax", "threshold_frac": 0.2},
     }
     schema = image_schema({"config": config}, thumbnails=False)
+    layout, shards = Layout(folder), []
     os.makedirs(os.path.join(folder, "images"))
     generator = np.random.default_rng(0)
     with open(truth_path, "w") as truth:
         truth.write("image_id,label,x0,y0,x1,y1\n")
         for start in range(0, rows, ROWS_PER_FILE):
             count = min(ROWS_PER_FILE, rows - start)
-            table, boxes = _rows(start, count, generator, schema)
-            pq.write_table(table, f"{folder}/images/{start:09d}.parquet", row_group_size=ROWS_PER_GROUP)
+            shard = Shard(f"shard-{start:09d}", "", "webdataset", "1", 1)
+            shards.append(shard)
+            table, boxes = _rows(start, count, shard.shard_id, generator, schema)
+            pq.write_table(table, layout.images(shard.shard_id), row_group_size=ROWS_PER_GROUP)
+            done = ShardDone(shard.shard_id, shard.uri, shard.version, "synthetic", count, count, 0)
+            marker = layout.marker(shard.shard_id)
+            store.write_json(marker, done.to_json(), f"{marker}.part")
             truth.writelines(
                 f"image-{start + i:09d},{(start + i) % CLASSES},{','.join(map(str, box))}\n"
                 for i, box in enumerate(boxes.tolist())
             )
-    with open(os.path.join(folder, "_SUCCESS"), "w") as success:
-        json.dump({}, success)
+    write_plan(layout.plan, shards, f"{layout.plan}.part")
+    store.write_bytes(layout.success, b"\n", f"{layout.success}.part")
 
 
-def _rows(start: int, count: int, generator: np.random.Generator, schema: pa.Schema) -> tuple[pa.Table, np.ndarray]:
+def _rows(
+    start: int, count: int, shard_id: str, generator: np.random.Generator, schema: pa.Schema
+) -> tuple[pa.Table, np.ndarray]:
     low = generator.integers(0, SIZE_PX // 2, (count, 2))
     boxes = np.concatenate([low, low + generator.integers(20, SIZE_PX // 2, (count, 2))], axis=1)
     label = np.arange(start, start + count, dtype=np.int32) % CLASSES
@@ -104,7 +115,7 @@ def _rows(start: int, count: int, generator: np.random.Generator, schema: pa.Sch
     )
     columns = {
         "image_id": [f"image-{start + i:09d}" for i in range(count)],
-        "shard_id": [f"shard-{start}"] * count,
+        "shard_id": [shard_id] * count,
         "index_in_shard": np.arange(count),
         "width": np.full(count, SIZE_PX),
         "height": np.full(count, SIZE_PX),

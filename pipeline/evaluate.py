@@ -11,13 +11,13 @@ import rich.progress
 
 from pipeline.evaluation import Evaluation, summarize, tune
 from pipeline.evaluation_report import notes, write_files, write_text
-from pipeline.judged_rows import Predictions, PredictionsError
+from pipeline.judged_rows import Predictions
 from pipeline.map_scores import MapScorer, score_all
+from pipeline.output import UsageError
+from pipeline.rows import open_output
 from pipeline.run import ExitCode
 from pipeline.tally import Tally, TuningTally
 from pipeline.truth import Truth, read_truth
-from transforms import store
-from transforms.layout import Layout
 from transforms.scoring import Normalization
 from transforms.threads import num_cores
 
@@ -57,7 +57,7 @@ def evaluate(flags: EvaluateFlags, console: rich.console.Console) -> ExitCode:
     """Evaluates a run, prints the result, and writes it as files where asked.
 
     Raises:
-      ValueError: TruthError, PredictionsError, an unknown normalisation: each one line.
+      ValueError: TruthError, UsageError, an unknown normalisation: each one line.
     """
     truth = read_truth(flags.truth)
     if flags.maps:
@@ -66,7 +66,8 @@ def evaluate(flags: EvaluateFlags, console: rich.console.Console) -> ExitCode:
     candidates = [Normalization.parse(text) for text in CANDIDATES] if flags.tune else []
     normalizations = [asked, *(candidate for candidate in candidates if candidate != asked)]
     thresholds = np.arange(0, 1, flags.step)
-    predictions = Predictions(flags.predictions, truth)
+    output = open_output(flags.predictions)
+    predictions = Predictions(output, truth)
     scorer = MapScorer(thresholds, normalizations, flags.maps)
     tally = Tally(np.unique(truth.box_label), len(thresholds), predictions.about["config"]["cam"]["top_k"])
     tuning = TuningTally(len(normalizations), len(thresholds))
@@ -78,8 +79,9 @@ def evaluate(flags: EvaluateFlags, console: rich.console.Console) -> ExitCode:
             tuning.add([truth.names[i] for i in judged.image[judged.with_map]], met)
             advance(judged.rows_read)
     result = _result(flags, predictions, tally, tuning, scorer)
-    if not store.exists(Layout(flags.predictions).success):
-        console.print(f"{flags.predictions} is not complete: this is of the shards that are done", highlight=False)
+    if not output.complete:
+        note = f"{flags.predictions} is not complete: this is of the shards that are done"
+        console.print(note, highlight=False, soft_wrap=True)
     for note in notes(result):
         console.print(note, highlight=False, soft_wrap=True)
     write_text(result, rich.console.Console(), _MOST_ROWS_PRINTED)
@@ -92,7 +94,7 @@ def evaluate(flags: EvaluateFlags, console: rich.console.Console) -> ExitCode:
 def _check_names(truth: Truth) -> None:
     for name in truth.names:
         if os.path.isabs(name) or ".." in name.split("/"):
-            raise PredictionsError(f"--maps: {name!r} would lie outside the folder")
+            raise UsageError(f"--maps: {name!r} would lie outside the folder")
 
 
 def _result(

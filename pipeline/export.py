@@ -20,7 +20,7 @@ from pipeline.exporters.originals import OriginalError, extension_of, read_origi
 from pipeline.exporters.records import ExportBox, ExportImage
 from pipeline.exporters.writer import Writer
 from pipeline.output import UsageError
-from pipeline.rows import Output, class_names, has_consistency, open_output, read_rows
+from pipeline.rows import Output, class_names, has_consistency, open_output, row_batches
 from pipeline.run import ExitCode
 from pipeline.selection import COLUMNS, Best, Boxes, Selection, find_boxes
 from transforms import store
@@ -121,11 +121,11 @@ def _check(job: Export, output: Output, console: rich.console.Console) -> None:
     """Refuses what the output can't give, and says so where it is not complete."""
     if job.selection.min_consistency is not None and not has_consistency(output):
         raise UsageError(f"--min-consistency: {job.predictions} was labelled without cam.flip, which measures it")
-    apart = [shard.uri for shard in output.finished if not (shard.members and store.is_local(shard.uri))]
+    apart = [shard.uri for shard in output.with_rows if not (shard.members and store.is_local(shard.uri))]
     if job.places == "link" and apart:
         raise UsageError(f"--images link is for local image files; those of {apart[0]} need --images copy")
-    if not store.exists(output.layout.success):
-        done, planned = len(output.finished), len(output.planned)
+    if not output.complete:
+        done, planned = len(output.done), len(output.planned)
         console.print(f"note: the output is not complete, {done} of {planned} shards are done", highlight=False)
 
 
@@ -152,24 +152,22 @@ def _write(job: Export, output: Output, classes: Classes, folder: str, console: 
 
 
 def _images(job: Export, output: Output, classes: Classes) -> Iterator[tuple[Shard, Iterator[ExportImage]]]:
-    """Yields every finished shard with the images taken of it, which are to be gone through in order, to the end."""
-    format, selection, layout = FORMATS[job.format], job.selection, output.layout
+    """Yields every shard with the images taken of it, which are to be gone through in order, to the end."""
+    format, selection, layout, shards = FORMATS[job.format], job.selection, output.layout, output.with_rows
     columns = (*COLUMNS, *(["consistency"] if selection.min_consistency is not None else []))
-    ids = (
-        batch["image_id"].to_pylist() for shard in output.finished for batch in read_rows(layout, shard, ["image_id"])
-    )
+    ids = (batch["image_id"].to_pylist() for shard in shards for batch in row_batches(layout, shard, ["image_id"]))
     names = Names(ids, format.flat, format.dots) if format.named else None
     best = None
     if selection.top_per_class:
-        batches = (batch for shard in output.finished for batch in read_rows(layout, shard, columns))
+        batches = (batch for shard in shards for batch in row_batches(layout, shard, columns))
         best = Best(selection.top_per_class, (find_boxes(batch, selection, classes) for batch in batches))
 
     def taken(shard: Shard) -> Iterator[ExportImage]:
-        for batch in read_rows(layout, shard, list(dict.fromkeys([*columns, *_ABOUT_IMAGE]))):
+        for batch in row_batches(layout, shard, list(dict.fromkeys([*columns, *_ABOUT_IMAGE]))):
             boxes = find_boxes(batch, selection, classes)
             yield from _rows_to_images(batch, best.of(boxes) if best else boxes, selection, classes, names)
 
-    for shard in output.finished:
+    for shard in shards:
         yield shard, taken(shard)
 
 
@@ -192,7 +190,7 @@ def _with_bytes(
     job: Export, output: Output, shards: Iterator[tuple[Shard, Iterator[ExportImage]]]
 ) -> Iterator[tuple[ExportImage, bytes | None]]:
     """Adds the bytes of the images where they are copied."""
-    settings = store.read_json(output.layout.settings)["config"]["input"]
+    settings = output.settings["config"]["input"]
     fields = Fields(settings["image_field"], settings["label_field"], settings["id_field"])
     for shard, images in shards:
         if job.places == "copy":

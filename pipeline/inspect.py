@@ -63,9 +63,7 @@ def _images_per_second(predict: Callable[[], Any], batch_size: int) -> float:
 def inspect_output(path: str, console: rich.console.Console) -> ExitCode:
     """Prints how far an output folder is, how it was made, and what the same command would do again."""
     output = open_output(path)
-    done = output.done.values()
-    settings = store.read_json(output.layout.settings) or {}
-    complete = store.exists(output.layout.success)
+    done, settings, complete = output.done.values(), output.settings, output.complete
     rejects: Counter = Counter()
     for totals in done:
         rejects.update(totals.rejects_by_type)

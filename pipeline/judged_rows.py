@@ -1,6 +1,5 @@
 """The rows of a run that have true boxes, read from its Parquet in pieces of bounded size."""
 
-import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,23 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.entries import ABSENT, Entries
 from pipeline.map_scores import MapBatch
+from pipeline.output import UsageError
+from pipeline.rows import Output, open_parquet, row_batches
 from pipeline.truth import SEVERAL_CLASSES, Truth
-from transforms import scoring, store
+from transforms import scoring
 from transforms.images import model_view
-from transforms.layout import Layout
 
 _BATCH_ROWS = 512
 _NO_TRUTH = ABSENT
 _FIELDS = ("class_index", "class_name", "rank", "cam", "cam_height", "cam_width", "boxes")
 _COLUMNS = ["label", "width", "height", *(f"predictions.list.element.{field}" for field in _FIELDS)]
-
-
-class PredictionsError(ValueError):
-    """The output of a run is not usable; the message is one line for the user."""
 
 
 @dataclass
@@ -77,7 +72,7 @@ class JudgedRows(NamedTuple):
 
 
 class Predictions:
-    """The Parquet files of a run.
+    """The rows of a run.
 
     Attributes:
       about: how the rows were made: the files' own metadata.
@@ -85,43 +80,40 @@ class Predictions:
       class_names: by class, of the true classes that were met so far.
     """
 
-    def __init__(self, folder: str, truth: Truth):
-        images = Layout(folder).images("*")
-        self._paths = [metadata.path for metadata in store.match(images)]
-        if not self._paths:
-            raise PredictionsError(f"{folder!r} is not the output of a run: nothing matches {images}")
-        self._truth = truth
+    def __init__(self, output: Output, truth: Truth):
+        self._layout, self._shards, self._truth = output.layout, output.with_rows, truth
+        if not self._shards:
+            raise UsageError(f"{output.layout.root!r} has no rows")
         self.counts = Counts()
         self.class_names: dict[int, str] = dict(enumerate(truth.class_names or []))
-        self.about = self._metadata(self._paths[0])
-        if not self.about:
-            raise PredictionsError(f"{self._paths[0]} was not written by cambeam")
+        self.about = self._metadata()
         self._resize = self.about["config"]["model"]["resize"]
         self._positions = self._join()
 
     def read(self) -> Iterator[tuple[JudgedRows, MapBatch]]:
-        """Yields the judged rows of all files, in their order, with the maps of those that have one."""
-        for path, positions in zip(self._paths, self._positions, strict=True):
+        """Yields the judged rows of all shards, in their order, with the maps of those that have one."""
+        for shard, positions in zip(self._shards, self._positions, strict=True):
             start = 0
-            for batch in self._batches(path):
+            for batch in row_batches(self._layout, shard, _COLUMNS, _BATCH_ROWS):
                 yield self._judge(batch, positions[start : start + len(batch)])
                 start += len(batch)
 
-    def _metadata(self, path: str) -> dict[str, Any]:
-        with _open(path) as file:
-            return json.loads((file.schema_arrow.metadata or {}).get(b"cambeam", "null"))
+    def _metadata(self) -> dict[str, Any]:
+        path = self._layout.images(self._shards[0].shard_id)
+        with open_parquet(path) as file:
+            about = json.loads((file.schema_arrow.metadata or {}).get(b"cambeam", "null"))
+        if not about:
+            raise UsageError(f"{path} was not written by cambeam")
+        return about
 
     def _join(self) -> list[np.ndarray]:
-        """Returns for each file the position in the truth of each row, or _NO_TRUTH."""
+        """Returns for each shard the position in the truth of each row, or _NO_TRUTH."""
         known, truth = self._truth.positions(), self._truth
         joined = []
-        for path in self._paths:
-            with _open(path) as file:
-                columns = [c.to_pylist() for c in file.read(["image_id", "shard_id"]).columns]
-            found = [
-                known.get(f"{shard}/{image}", known.get(image, _NO_TRUTH))
-                for image, shard in zip(*columns, strict=True)
-            ]
+        for shard in self._shards:
+            batches = row_batches(self._layout, shard, ["image_id"])
+            ids = [image_id for batch in batches for image_id in batch["image_id"].to_pylist()]
+            found = [known.get(f"{shard.shard_id}/{image_id}", known.get(image_id, _NO_TRUTH)) for image_id in ids]
             joined.append(np.array(found, np.int64))
         counts = self.counts
         met = np.zeros(len(truth.names), np.int64)
@@ -135,16 +127,10 @@ class Predictions:
             counts.ambiguous += int(np.sum(several))
             joined[i] = np.where(several, _NO_TRUTH, positions)
         counts.not_predicted = int(np.sum(met == 0))
-        if not counts.rows:
-            raise PredictionsError(f"the predictions in {self._paths[0]} and its like have no rows")
         if not met.any():
-            example = f"the truth has e.g. {truth.names[0]!r}, the predictions e.g. {columns[0][0]!r}"
-            raise PredictionsError(f"no row has an image_id that the truth names: {example}")
+            example = f"the truth has e.g. {truth.names[0]!r}, the predictions e.g. {ids[0]!r}"
+            raise UsageError(f"no row has an image_id that the truth names: {example}")
         return joined
-
-    def _batches(self, path: str) -> Iterator[pa.RecordBatch]:
-        with _open(path) as file:
-            yield from file.iter_batches(_BATCH_ROWS, columns=_COLUMNS)
 
     def _judge(self, batch: pa.RecordBatch, positions: np.ndarray) -> tuple[JudgedRows, MapBatch]:
         entries = Entries(batch.column("predictions"), self._truth.class_names)
@@ -212,17 +198,3 @@ class Predictions:
     def _name_classes(self, entries: Entries, entry: np.ndarray, label: np.ndarray) -> None:
         new = np.flatnonzero(~np.isin(label, list(self.class_names)))
         self.class_names.update(zip(label[new].tolist(), entries.class_names(entry[new]), strict=True))
-
-
-@contextlib.contextmanager
-def _open(path: str) -> Iterator[pq.ParquetFile]:
-    """Opens a Parquet file.
-
-    Raises:
-      PredictionsError: it is none, or damaged.
-    """
-    with store.open_read(path) as file:
-        try:
-            yield pq.ParquetFile(file)
-        except pa.ArrowException as error:
-            raise PredictionsError(f"{path} can't be read: {' '.join(str(error).split())}") from None

@@ -13,7 +13,8 @@ import rich.progress
 from pipeline import report_compare, report_figures, report_gallery, report_rows
 from pipeline.output import UsageError
 from pipeline.report_compare import Pairs
-from pipeline.report_rows import Output, Rows
+from pipeline.report_rows import Rows
+from pipeline.rows import Output, open_output
 from pipeline.run import ExitCode
 from transforms import store
 
@@ -51,8 +52,8 @@ def write_report(
     """Writes the report of an output and returns the path of its page; see `report`."""
     if gallery_images < 1:
         raise UsageError(f"--gallery-images must be at least 1, got {gallery_images}")
-    this = report_rows.open_output(predictions)
-    other = report_rows.open_output(compare) if compare else None
+    this = open_output(predictions)
+    other = open_output(compare) if compare else None
     _prepare(output)
     with _progress(console) as step:
         rows = report_rows.read_rows(this, step("reading", this))
@@ -120,7 +121,7 @@ def _summary(this: Output, rows: Rows, class_keys: np.ndarray, pairs: Pairs | No
         },
         "confusions": report_figures.confusions(rows, class_keys),
         "rejects": report_figures.rejects(this),
-        "shards": [{"id": shard["shard_id"], "uri": shard["uri"]} for shard in this.shards],
+        "shards": [{"id": shard.shard_id, "uri": shard.uri} for shard in this.done.values()],
     }
 
 
@@ -146,7 +147,7 @@ def _progress(console: rich.console.Console | None) -> Iterator[Callable[[str, O
     with rich.progress.Progress(console=shown, transient=True, disable=shown is None) as progress:
 
         def step(name: str, output: Output) -> Callable[[], None]:
-            task = progress.add_task(name, total=len(output.shards))
+            task = progress.add_task(name, total=len(output.with_rows))
             return lambda: progress.advance(task)
 
         yield step

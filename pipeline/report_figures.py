@@ -4,10 +4,9 @@ import datetime
 from collections import Counter
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from pipeline.report_rows import Output, Rows
-from transforms import store
+from pipeline.report_rows import Rows
+from pipeline.rows import Output, open_parquet
 
 BINS = 20  # of a histogram from 0 to 1
 _CONFUSIONS = 12
@@ -19,9 +18,9 @@ def totals(output: Output, rows: Rows) -> dict:
     known = rows.probability[np.isfinite(rows.probability)]
     return {
         "images": len(rows.image),
-        "rejected": sum(shard["rejected"] for shard in output.shards),
-        "shards": len(output.shards),
-        "planned": output.num_planned,
+        "rejected": sum(shard.rejected for shard in output.done.values()),
+        "shards": len(output.done),
+        "planned": len(output.planned),
         "labelled": int(rows.labelled.sum()),
         "agree": int(rows.agrees.sum()),
         "boxes": int(np.isfinite(rows.box_px[:, 0]).sum()),
@@ -93,11 +92,11 @@ def rejects(output: Output) -> list[dict]:
     """Rejects by kind, the most frequent first, with the first few of each as examples."""
     counts: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], list[dict]] = {}
-    for shard in output.shards:
-        if not shard["rejected"]:
+    for shard in output.done.values():
+        if not shard.rejected:
             continue
-        with store.open_read(output.layout.rejects(shard["shard_id"])) as file:
-            for batch in pq.ParquetFile(file).iter_batches():
+        with open_parquet(output.layout.rejects(shard.shard_id)) as file:
+            for batch in file.iter_batches():
                 for row in batch.to_pylist():
                     kind = (row["error_type"], row["stage"])
                     counts[kind] += 1
@@ -112,15 +111,15 @@ def rejects(output: Output) -> list[dict]:
 
 def _stage_seconds(output: Output) -> dict[str, float]:
     seconds: Counter[str] = Counter()
-    for shard in output.shards:
-        seconds.update(shard["seconds"])
+    for shard in output.done.values():
+        seconds.update(shard.seconds)
     return {stage: round(value, 3) for stage, value in seconds.items()}
 
 
 def _images_per_second(output: Output) -> float | None:
     """Images of the last run by the clock, its start-up included. The run's name tells when it began."""
     run_id = output.summary.get("run_id", "")
-    images = sum(shard["written"] for shard in output.shards if shard["run_id"] == run_id)
+    images = sum(shard.written for shard in output.done.values() if shard.run_id == run_id)
     try:
         started = datetime.datetime.strptime(run_id.partition("-")[0], "%Y%m%dT%H%M%S%z")
         seconds = (datetime.datetime.fromisoformat(output.summary["finished"]) - started).total_seconds()

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.report_compare import Pairs
-from pipeline.report_rows import Output, Rows, read_some
+from pipeline.report_rows import Rows, read_some
+from pipeline.rows import Output
 
 PAGE_ROWS = 2000
 _PER_FOLDER = 1000  # thumbnails
@@ -76,7 +77,7 @@ def write_pages(
     done: Callable[[], object],
 ) -> int:
     """Writes data/rows-*.js and the thumbnails of the chosen images; returns the number of pages."""
-    shards = {shard["shard_id"]: (i, shard["uri"]) for i, shard in enumerate(output.shards)}
+    shards = {shard.shard_id: (i, shard.uri) for i, shard in enumerate(output.done.values())}
     page: dict[str, list] = {}
     pages = written = 0
     for table in read_some(output, [*_DETAIL_COLUMNS, "thumbnail"], chosen, done):

@@ -6,33 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pipeline.output import UsageError
-from pipeline.plan import read_plan
-from transforms import model, store
-from transforms.layout import Layout
+from pipeline.rows import Output, open_parquet, row_batches
+from transforms import model
 
 _BATCH_ROWS = 32768
 _BOX_SIDES = ("x0", "y0", "x1", "y1")
 _COLUMNS = ["sha256", "width", "height", "label", "class_index", "class_name", "probability", "box", "consistency"]
-
-
-class Output(NamedTuple):
-    """What an output folder says of itself.
-
-    Attributes:
-      shards: the markers of the committed shards, in the plan's order.
-      num_planned: shards.
-      summary: of the last run; empty where none has ended.
-      settings: that made the rows.
-    """
-
-    layout: Layout
-    shards: list[dict]
-    num_planned: int
-    summary: dict
-    settings: dict
 
 
 class Rows(NamedTuple):
@@ -66,22 +46,6 @@ class Rows(NamedTuple):
         return self.labelled & (self.label == self.class_index)
 
 
-def open_output(path: str) -> Output:
-    """Opens the output of a run.
-
-    Raises:
-      UsageError: the folder is none.
-    """
-    layout = Layout(path)
-    planned = [shard.shard_id for shard in read_plan(layout.plan)]
-    if not planned:
-        raise UsageError(f"{path!r} is not the output of a run: it has no {layout.plan}")
-    done = {name.removesuffix(".json") for name in store.names(layout.marker_folder)}
-    shards = [store.read_json(layout.marker(shard_id)) for shard_id in planned if shard_id in done]
-    summary, settings = store.read_json(layout.summary) or {}, store.read_json(layout.settings) or {}
-    return Output(layout, shards, len(planned), summary, settings)
-
-
 def read_rows(output: Output, done: Callable[[], object] = lambda: None) -> Rows:
     """Reads the light columns of every row: some 60 bytes each, whatever else the rows hold.
 
@@ -90,14 +54,12 @@ def read_rows(output: Output, done: Callable[[], object] = lambda: None) -> Rows
     """
     parts = [_light(pa.table({}))]
     names: dict[int, str] = {}
-    for file in _files(output):
-        if file is not None:
-            columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
-            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-                table = pa.table(batch)
-                parts.append(_light(table))
-                classes = table.select(["class_index", "class_name"]).group_by(["class_index", "class_name"])
-                names |= {row["class_index"]: row["class_name"] for row in classes.aggregate([]).to_pylist()}
+    for shard in output.with_rows:
+        for batch in row_batches(output.layout, shard, _COLUMNS, _BATCH_ROWS):
+            table = pa.table(batch)
+            parts.append(_light(table))
+            classes = table.select(["class_index", "class_name"]).group_by(["class_index", "class_name"])
+            names |= {row["class_index"]: row["class_name"] for row in classes.aggregate([]).to_pylist()}
         done()
     joined = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
     return Rows._make([*joined, _all_names(output, names)])
@@ -114,26 +76,15 @@ def read_some(
       done: called after each shard.
     """
     first = 0
-    for file in _files(output):
-        if file is not None:
-            present = [name for name in columns if name.partition(".")[0] in file.schema_arrow.names]
+    for shard in output.with_rows:
+        with open_parquet(output.layout.images(shard.shard_id)) as file:
             for group in range(file.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
                 wanted = positions[np.searchsorted(positions, first) : np.searchsorted(positions, last)]
                 if len(wanted):
-                    yield file.read_row_group(group, columns=present).take(pa.array(wanted - first))
+                    yield file.read_row_group(group, columns=columns).take(pa.array(wanted - first))
                 first = last
         done()
-
-
-def _files(output: Output) -> Iterator[pq.ParquetFile | None]:
-    """Yields the file of each shard, None for a shard without rows."""
-    for shard in output.shards:
-        if not shard["written"]:
-            yield None
-            continue
-        with store.open_read(output.layout.images(shard["shard_id"])) as opened:
-            yield pq.ParquetFile(opened)
 
 
 def _light(table: pa.Table) -> list[np.ndarray]:

@@ -1,7 +1,10 @@
 """Reading an output: its finished shards, and their rows in the order of the plan."""
 
+import contextlib
+import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,12 +19,13 @@ from transforms.threads import thread_pool
 _ROWS_AT_A_TIME = 4096
 
 
-class Output(NamedTuple):
+@dataclass(frozen=True)
+class Output:
     """An output folder.
 
     Attributes:
       planned: its shards, in the order of the plan.
-      done: the totals of those that are finished, by shard id.
+      done: the totals of those that are finished, by shard id, in the same order.
     """
 
     layout: Layout
@@ -29,9 +33,25 @@ class Output(NamedTuple):
     done: dict[str, ShardDone]
 
     @property
-    def finished(self) -> list[Shard]:
-        """The shards that have rows to read, in the order of the plan."""
-        return [shard for shard in self.planned if shard.shard_id in self.done]
+    def with_rows(self) -> list[Shard]:
+        """The finished shards that have rows to read, in the order of the plan."""
+        written = {totals.shard_id for totals in self.done.values() if totals.written}
+        return [shard for shard in self.planned if shard.shard_id in written]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything planned is done, and not too much was rejected."""
+        return store.exists(self.layout.success)
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that made the rows."""
+        return store.read_json(self.layout.settings) or {}
+
+    @functools.cached_property
+    def summary(self) -> dict[str, Any]:
+        """The totals of the last run; empty where none has ended."""
+        return store.read_json(self.layout.summary) or {}
 
 
 def open_output(path: str) -> Output:
@@ -51,21 +71,38 @@ def open_output(path: str) -> Output:
     return Output(layout, planned, {totals.shard_id: totals for totals in done})
 
 
-def read_rows(layout: Layout, shard: Shard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of a finished shard, some thousands at a time.
+@contextlib.contextmanager
+def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
+    """Opens a Parquet file.
+
+    Raises:
+      UsageError: it is none, or damaged; so it is found while it is open.
+    """
+    with store.open_read(path) as file:
+        try:
+            yield pq.ParquetFile(file)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise  # the store or the disk failed
+            raise UsageError(f"{path} can't be read: {' '.join(str(error).split())}") from error
+
+
+def row_batches(
+    layout: Layout, shard: Shard, columns: Sequence[str], batch_rows: int = _ROWS_AT_A_TIME
+) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a shard that has some, `batch_rows` at a time.
 
     Args:
       columns: what to read; a field within a nested column by its path in the file, "predictions.list.element.rank".
         Those that the file does not have are left out.
     """
-    with store.open_read(layout.images(shard.shard_id)) as file:
-        yield from pq.ParquetFile(file).iter_batches(_ROWS_AT_A_TIME, columns=list(columns))
+    with open_parquet(layout.images(shard.shard_id)) as file:
+        yield from file.iter_batches(batch_rows, columns=list(columns))
 
 
 def has_consistency(output: Output) -> bool:
     """Tells whether the consistency of the rows was measured, which takes the maps of mirrored images."""
-    settings = store.read_json(output.layout.settings) or {}
-    return bool(settings.get("config", {}).get("cam", {}).get("flip"))
+    return bool(output.settings.get("config", {}).get("cam", {}).get("flip"))
 
 
 def class_names(output: Output) -> list[str]:
@@ -78,8 +115,8 @@ def class_names(output: Output) -> list[str]:
         return names
     found: dict[int, str] = {}
     paths = [f"predictions.list.element.{field}" for field in ("class_index", "class_name")]
-    for shard in output.finished:
-        for batch in read_rows(output.layout, shard, paths):
+    for shard in output.with_rows:
+        for batch in row_batches(output.layout, shard, paths):
             predictions = batch["predictions"].flatten()
             found.update(zip(*(predictions.field(i).to_pylist() for i in range(2)), strict=True))
     return [found.get(index, f"class_{index}") for index in range(max(found, default=-1) + 1)]

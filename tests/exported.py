@@ -13,7 +13,7 @@ import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.plan import write_plan
+from pipeline.plan import read_plan, write_plan
 from transforms import store
 from transforms.layout import Layout
 from transforms.records import Shard, ShardDone
@@ -46,22 +46,26 @@ def png(seed: int, width: int = 40, height: int = 30) -> bytes:
 def write_output(folder, shards: dict[str, list[Labelled]], as_files: bool = False, consistency: bool = False) -> str:
     """Writes shards (tar files, or folders of image files), and the output that labels them; returns its path."""
     layout = Layout(str(folder / "labels"))
-    planned = []
     for shard_id, images in shards.items():
         names = [f"{image.image_id}.png" if as_files else f"{index:04d}.png" for index, image in enumerate(images)]
         contents = [png(hash_of(image), image.width, image.height) for image in images]
         files = dict(zip(names, contents, strict=True))
         shard = _write_files(folder, shard_id, files) if as_files else _write_tar(folder, shard_id, files)
-        planned.append(shard)
         _write_rows(layout, shard, images, files)
-        done = ShardDone(shard_id, shard.uri, shard.version, "made", len(images), len(images), 0, precision="float32")
-        _write_json(layout.marker(shard_id), done.to_json())
+        commit(layout, shard, len(images))
     fields = {"image_field": None, "label_field": None, "id_field": None}
     _write_json(layout.settings, {"model": "made", "config": {"input": fields, "cam": {"flip": consistency}}})
     _write_json(layout.class_names, CLASS_NAMES)
-    write_plan(layout.plan, planned, f"{layout.plan}.part")
     store.write_bytes(layout.success, b"", f"{layout.success}.part")
     return layout.root
+
+
+def commit(layout: Layout, shard: Shard, written: int, rejected: int = 0, **more) -> None:
+    """Adds a shard to the plan, and writes its marker."""
+    write_plan(layout.plan, [*read_plan(layout.plan), shard], f"{layout.plan}.part")
+    counts = written + rejected, written, rejected
+    done = ShardDone(shard.shard_id, shard.uri, shard.version, "made", *counts, precision="float32", **more)
+    _write_json(layout.marker(shard.shard_id), done.to_json())
 
 
 def hash_of(image: Labelled) -> int:

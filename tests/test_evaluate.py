@@ -12,6 +12,8 @@ from pipeline.config import Config
 from pipeline.evaluation import tune
 from pipeline.map_scores import MapBatch, MapScorer, score_all
 from pipeline.tally import TuningTally, half_of
+from tests.exported import commit
+from transforms.layout import Layout
 from transforms.records import Box, Image, Predictions, Shard, ShardBatch
 from transforms.schema import image_schema, image_table
 from transforms.scoring import Normalization
@@ -33,7 +35,7 @@ def row(image_id, label, ranking, cams, boxes, size=(70, 70)):
 
 
 def write_output(folder, rows, shard_id="shard", keep_maps=True, **settings):
-    """Writes one shard of rows of the same number of classes, as a run does."""
+    """Adds a shard of rows of the same number of classes, as a run does."""
     config = Config.model_validate(settings).model_dump()
     schema = image_schema({"config": config, "fingerprint": "f"}, thumbnails=False)
     ids, labels, rankings, cams, boxes, sizes = zip(*rows, strict=True)
@@ -51,6 +53,7 @@ def write_output(folder, rows, shard_id="shard", keep_maps=True, **settings):
     batch = ShardBatch(shard, 0, count, True, images, predictions=predictions, boxes=found)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     pq.write_table(image_table(batch, CLASSES, schema, keep_maps), folder / "images" / f"{shard_id}.parquet")
+    commit(Layout(str(folder)), shard, count)
     (folder / "_SUCCESS").touch()
 
 
@@ -226,6 +229,15 @@ def test_a_center_cropped_run_is_judged_in_the_whole_image(tmp_path):
     write_truth(tmp_path, ["a,0,65,25,95,55"])
     overall = evaluate(tmp_path)["overall"]
     assert (overall["gt_known"], overall["max_box_acc"], overall["max_box_acc_v2"]) == (1, 1, 1)
+
+
+def test_a_shard_that_is_not_done_is_left_out(five_images, capsys):
+    # a run that replaces rows of other settings has left it there, and has not come to it yet
+    write_output(five_images / "labels", [one("f")], "later")
+    (five_images / "labels" / "_shards" / "later.json").unlink()
+    (five_images / "labels" / "_SUCCESS").unlink()
+    assert evaluate(five_images)["counts"]["rows"] == 5
+    assert "is not complete: this is of the shards that are done" in capsys.readouterr().err
 
 
 # --- joining rows and truth
@@ -406,10 +418,23 @@ def test_bad_usage_is_one_line(five_images, capsys, options, message):
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing of the kind"])
 def test_a_file_that_is_no_parquet_is_named(five_images, capsys, content):
-    (five_images / "labels" / "images" / "broken.parquet").write_bytes(content)
+    (five_images / "labels" / "images" / "shard.parquet").write_bytes(content)
     argv = ["evaluate", "--predictions", str(five_images / "labels"), "--truth", str(five_images / "truth.csv")]
     assert main(argv) == 2
-    assert "broken.parquet can't be read" in capsys.readouterr().err
+    assert "shard.parquet can't be read" in capsys.readouterr().err
+
+
+def test_an_output_without_rows_is_refused(tmp_path, capsys):
+    commit(Layout(str(tmp_path / "labels")), Shard("empty", "uri", "webdataset", "1", 1), 0)
+    argv = [
+        "evaluate",
+        "--predictions",
+        str(tmp_path / "labels"),
+        "--truth",
+        str(write_truth(tmp_path, ["a,0,0,0,3,3"])),
+    ]
+    assert main(argv) == 2
+    assert "has no rows" in capsys.readouterr().err
 
 
 def test_rows_of_another_program_are_refused(five_images, capsys):

@@ -14,7 +14,7 @@ from pipeline import cli
 from pipeline.exporters.originals import read_originals
 from pipeline.exporters.records import ExportImage
 from pipeline.plan import read_plan, write_plan
-from tests.exported import Labelled, hash_of, png, read_json, write_output
+from tests.exported import Labelled, commit, hash_of, png, read_json, write_output
 from transforms import store
 from transforms.layout import Layout
 from transforms.records import Shard
@@ -239,6 +239,24 @@ def test_a_mapping_merges_classes_and_takes_the_more_probable_box_of_kin(tmp_pat
     assert (folder / "labels/train/bird.txt").read_text() == "0 0.125000 0.166667 0.250000 0.333333\n"
     assert (folder / "labels/train/cat.txt").read_text() == ""  # kept, though its class was not asked for
     assert (folder / "data.yaml").read_text().endswith("names:\n  0: bird\n  1: pet\n")
+
+
+@pytest.mark.parametrize("command", [["export", "--format", "csv"], ["report"]])
+def test_a_damaged_file_is_named_in_one_line(tmp_path, capsys, command):
+    output = write_output(tmp_path, {"one": [_labelled(f"image-{number}") for number in range(50)]})
+    path = pathlib.Path(Layout(output).images("one"))
+    content = path.read_bytes()
+    path.write_bytes(content[:50] + bytes(len(content) - 100) + content[-50:])  # the footer's length is as it was
+    assert cli.main([*command, "--predictions", output, "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert f"{path} can't be read" in error
+    assert error.count("\n") == 1
+
+
+def test_a_shard_without_rows_needs_no_file(tmp_path):
+    output = write_output(tmp_path, {"one": [_labelled("a")]})
+    commit(Layout(output), Shard("empty", "/data/empty.tar", "webdataset", "1", 1), 0)
+    assert _exported_ids(_export(tmp_path, output, "--format", "csv")) == ["a"]
 
 
 def test_not_an_output(tmp_path, capsys):

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import cli, demo, report_compare, report_figures, report_gallery, report_rows
-from pipeline.plan import write_plan
 from pipeline.report import write_report
-from transforms import records
+from pipeline.rows import open_output
+from tests.exported import commit
 from transforms.layout import Layout
+from transforms.records import Shard
 from transforms.schema import REJECT_SCHEMA, image_schema
 
 NAMES = ["cat", "dog", "owl"]
@@ -34,10 +35,9 @@ def row(image_id: str, **values) -> dict:
 
 def write_output(root: pathlib.Path, *shards: list[dict], rejects: list[dict] = (), schema: pa.Schema | None = None):
     """Writes an output folder with these rows; the rejects are those of the first shard."""
-    layout, plan = Layout(str(root)), []
+    layout = Layout(str(root))
     for number, rows in enumerate(shards):
         shard_id, uri = f"shard-{number}", f"/data/shard-{number}.tar"
-        plan.append(records.Shard(shard_id, uri, "webdataset", "v", 0))
         refused = list(rejects) if number == 0 else []
         table = [
             r | {"shard_id": shard_id, "uri": f"{uri}#{r['image_id']}", "index_in_shard": i} for i, r in enumerate(rows)
@@ -49,21 +49,8 @@ def write_output(root: pathlib.Path, *shards: list[dict], rejects: list[dict] = 
             if content:
                 pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
                 pq.write_table(pa.Table.from_pylist(content, kind), path, row_group_size=2)
-        done = records.ShardDone(
-            shard_id,
-            uri,
-            "v",
-            "f",
-            len(rows) + len(refused),
-            len(rows),
-            len(refused),
-            seconds={"predict": 1.5},
-            run_id="r",
-        )
-        marker = pathlib.Path(layout.marker(shard_id))
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps(done.to_json()))
-    write_plan(layout.plan, plan, f"{layout.plan}.part")
+        shard = Shard(shard_id, uri, "webdataset", "v", 0)
+        commit(layout, shard, len(rows), len(refused), seconds={"predict": 1.5}, run_id="r")
     return str(root)
 
 
@@ -245,7 +232,7 @@ def test_comparison_matches_images_by_bytes_and_classes_by_name(tmp_path):
 def test_pairs_of_repeated_images(tmp_path):
     twice = write_output(tmp_path / "this", [row("a"), row("b"), row("a")])
     once = write_output(tmp_path / "other", [row("b"), row("a")])
-    rows, other = (report_rows.read_rows(report_rows.open_output(path)) for path in (twice, once))
+    rows, other = (report_rows.read_rows(open_output(path)) for path in (twice, once))
     assert report_compare.pair(rows, other).row.tolist() == [1, 0, 1]
     write_report(twice, str(tmp_path / "report"), compare=once)
     others = tmp_path / "report" / "thumbnails-other" / "0000"
