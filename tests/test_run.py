@@ -200,6 +200,22 @@ def test_a_rerun_does_what_is_left_and_touches_nothing_else(label, data, tmp_pat
     assert rows(out) == expected
 
 
+def test_a_file_of_rows_that_was_deleted_is_missed(label, data, tmp_path):
+    out = tmp_path / "out"
+    label(data, out)
+    expected = rows(out)
+    (gone,) = (out / "images").glob("b-*")
+    gone.unlink()
+    code, said = label(data, out)
+    assert code == 1
+    assert f"{gone.stem} has lost images/{gone.name}: restore that, or delete _shards/{gone.stem}.json and run" in said
+    assert not (out / "_SUCCESS").exists()
+    (out / "_shards" / f"{gone.stem}.json").unlink()
+    assert label(data, out)[0] == 0
+    assert (out / "_SUCCESS").exists()
+    assert rows(out) == expected
+
+
 def test_new_and_changed_shards_are_done_and_strangers_are_reported(label, data, tmp_path):
     out = tmp_path / "out"
     label(data, out)

@@ -47,6 +47,7 @@ def test_requests_of_a_run(pattern, tmp_path, requests):
     of_markers = {name: count for (name, about), count in requests.items() if about == "_shards"}
     # listed for the plan and for the audit; one look at each when its shard is taken up; written
     assert of_markers == {"names": 2, "read_json": SHARDS, "read_bytes": SHARDS, "write_bytes": SHARDS}
+    assert (requests["names", "images"], requests["names", "rejects"]) == (1, 1)  # for the audit
     assert requests["rename", "_tmp"] < 2 * SHARDS + 10  # images and marker of each; settings, plans, _run.json, ...
     assert json.loads((tmp_path / "out" / "_run.json").read_text())["written"] == SHARDS - 1 + 10
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 import datetime
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 
 from transforms import store
-from transforms.layout import Layout
+from transforms.layout import IMAGES, MARKERS, REJECTS, Layout
 from transforms.records import ShardDone
 
 _NAMED_PROBLEMS = 10  # of many, so that the totals stay small
@@ -54,12 +54,12 @@ class Totals:
         return values | {"precisions": sorted(self.precisions), "devices": sorted(self.devices)}
 
 
-def check_shard(shard_id: str, planned: int, done: list[ShardDone], marked: bool) -> Totals:
+def check_shard(shard_id: str, planned: int, done: list[ShardDone], present: Container[str]) -> Totals:
     """Returns one shard's totals, with what is wrong with it.
 
     Args:
       planned, done: how often it was planned, and what was said of it when it was done.
-      marked: its marker was in the output when all were done; what was done may have been deleted since.
+      present: the folders in which it had a file when all were done; what was done may have been deleted since.
     """
     if not planned and not done:
         return Totals()  # of another input
@@ -68,11 +68,7 @@ def check_shard(shard_id: str, planned: int, done: list[ShardDone], marked: bool
     if not done:
         return Totals(problems=(f"{shard_id} was not done",), num_problems=1)
     shard = done[0]
-    problems: tuple[str, ...] = ()
-    if not marked:
-        problems = (f"{shard_id} was done, but is gone from the output: run the same command again",)
-    elif shard.read != shard.written + shard.rejected:
-        problems = (f"{shard_id} has {shard.read} images, but {shard.written} rows and {shard.rejected} rejects",)
+    problem = _problem(shard, present)
     return Totals(
         1,
         shard.read,
@@ -82,9 +78,24 @@ def check_shard(shard_id: str, planned: int, done: list[ShardDone], marked: bool
         shard.seconds,
         frozenset([shard.precision] if shard.precision else []),
         frozenset([shard.device] if shard.device else []),
-        problems,
-        len(problems),
+        (problem,) if problem else (),
+        1 if problem else 0,
     )
+
+
+def _problem(shard: ShardDone, present: Container[str]) -> str | None:
+    """Returns what is wrong with a shard that was done; None where nothing is."""
+    shard_id = shard.shard_id
+    if MARKERS not in present:
+        return f"{shard_id} was done, but is gone from the output: run the same command again"
+    counts = {IMAGES: shard.written, REJECTS: shard.rejected}
+    lost = [f"{folder}/{shard_id}.parquet" for folder, count in counts.items() if count and folder not in present]
+    if lost:
+        way_out = f"restore that, or delete {MARKERS}/{shard_id}.json and run the same command again"
+        return f"{shard_id} has lost {' and '.join(lost)}: {way_out}"
+    if shard.read != shard.written + shard.rejected:
+        return f"{shard_id} has {shard.read} images, but {shard.written} rows and {shard.rejected} rejects"
+    return None
 
 
 @dataclass
@@ -113,16 +124,16 @@ class Audit(beam.PTransform):
             {
                 "planned": planned | "PlannedIds" >> beam.Map(lambda shard: (shard.shard_id, 1)),
                 "done": done | "DoneIds" >> beam.Map(lambda shard: (shard.shard_id, shard)),
-                # one listing when all is done, since a store takes a thousand times as long to be asked for each marker
-                "marked": done
+                # one listing when all is done, since a store takes a thousand times as long to be asked for each file
+                "present": done
                 | "WhenAllAreDone" >> beam.combiners.Count.Globally()
-                | "ListMarkers" >> beam.FlatMap(lambda _: [(shard_id, 1) for shard_id in layout.marked()]),
+                | "ListFiles" >> beam.FlatMap(lambda _: layout.present()),
             }
             | "Compare" >> beam.CoGroupByKey()
             | "CheckShard"
             >> beam.MapTuple(
                 lambda key, found: check_shard(
-                    key, len(list(found["planned"])), list(found["done"]), any(found["marked"])
+                    key, len(list(found["planned"])), list(found["done"]), set(found["present"])
                 )
             )
             | "Sum" >> beam.CombineGlobally(_sum)
@@ -134,9 +145,10 @@ def finish(totals: Totals, layout: Layout, run_id: str, max_rejected_fraction: f
     """Writes _run.json and, where not too much was rejected, _SUCCESS.
 
     Raises:
-      AuditError: a shard is missing or has lost images.
+      AuditError: a shard is missing or has lost images; there is no _SUCCESS then.
     """
     if totals.num_problems:
+        store.delete(layout.success)
         more = f", and {totals.num_problems - len(totals.problems)} more" * (totals.num_problems > len(totals.problems))
         raise AuditError(f"the output is not complete: {'; '.join(totals.problems)}{more}")
     finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,8 +1,12 @@
 """Where things lie in an output folder."""
 
+import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transforms import store
+
+MARKERS, IMAGES, REJECTS = "_shards", "images", "rejects"  # folders with a file per shard
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Layout:
 
     def images(self, shard_id: str) -> str:
         """One row per image of a shard."""
-        return store.join(self.root, "images", f"{shard_id}.parquet")
+        return store.join(self.root, IMAGES, f"{shard_id}.parquet")
 
     def rejects(self, shard_id: str) -> str:
         """One row per rejected image of a shard, where there are any."""
@@ -35,16 +39,22 @@ class Layout:
     @property
     def marker_folder(self) -> str:
         """Where the markers are."""
-        return store.join(self.root, "_shards")
+        return store.join(self.root, MARKERS)
 
     def marked(self) -> list[str]:
         """Lists the ids of the shards that have a marker."""
         return [name.removesuffix(".json") for name in store.names(self.marker_folder) if name.endswith(".json")]
 
+    def present(self) -> Iterator[tuple[str, str]]:
+        """Lists (shard id, folder) of every file in the folders MARKERS, IMAGES and REJECTS."""
+        for folder in (MARKERS, IMAGES, REJECTS):
+            for name in store.names(store.join(self.root, folder)):
+                yield posixpath.splitext(name)[0], folder
+
     @property
     def rejects_folder(self) -> str:
         """Where the rejects are."""
-        return store.join(self.root, "rejects")
+        return store.join(self.root, REJECTS)
 
     @property
     def temporary_folder(self) -> str:
