@@ -73,7 +73,7 @@ class MarkerSource:
     def _count_new(self) -> None:
         new = [shard_id for shard_id in self._layout.marked() if shard_id in self._open]
         paths = map(self._layout.marker, new[:_MARKERS_READ])
-        markers = list(thread_pool("progress").map(store.read_json, paths))  # all, before any is counted
+        markers = list(thread_pool("read").map(store.read_json, paths))  # all, before any is counted
         for shard_id, marker in zip(new, markers, strict=False):
             self._read_bytes += self._open[shard_id].num_bytes
             self._images += (marker or {}).get("written", 0)

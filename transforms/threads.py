@@ -1,4 +1,4 @@
-"""Thread pools that all shards of a worker process share, so that threads never outnumber the cores of the machine."""
+"""Thread pools that all shards of a worker process share, so that threads that compute never outnumber the cores."""
 
 import functools
 import os
@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+_REQUESTS = 32  # made of a store at a time: an answer takes a tenth of a second, and no core
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -19,8 +20,11 @@ def num_cores() -> int:
 
 @functools.cache
 def thread_pool(kind: str) -> ThreadPoolExecutor:
-    """Returns the process's pool for one kind of work. Kinds keep apart what must not queue behind each other."""
-    return ThreadPoolExecutor(num_cores(), thread_name_prefix=f"cambeam-{kind}")
+    """Returns the process's pool for one kind of work. Kinds keep apart what must not queue behind each other.
+
+    A pool has as many threads as there are cores, but "read", which waits for disks and stores, has more.
+    """
+    return ThreadPoolExecutor(_REQUESTS if kind == "read" else num_cores(), thread_name_prefix=f"cambeam-{kind}")
 
 
 class Budget:
