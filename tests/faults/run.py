@@ -73,6 +73,10 @@ class Bench:
             time.sleep(0.02)
 
 
+class Skipped(Exception):
+    """A scenario that can't be staged here; says why."""
+
+
 def check(condition: bool, message: str) -> None:
     if not condition:
         raise AssertionError(message)
@@ -126,9 +130,16 @@ def interrupts(bench: Bench, _: int) -> str:
 
 @contextlib.contextmanager
 def mounted(folder: pathlib.Path, options: str) -> Iterator[None]:
-    """Mounts a small file system; needs root."""
+    """Mounts a small file system.
+
+    Raises:
+      Skipped: this user or this machine may not.
+    """
     folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        raise Skipped(result.stderr.strip())
     try:
         yield
     finally:
@@ -251,6 +262,8 @@ def main() -> int:
             started = time.monotonic()
             try:
                 outcome = scenario(Bench(pathlib.Path(folder), num_shards), arguments.kills)
+            except Skipped as reason:
+                outcome = f"SKIPPED: {reason}"
             except (AssertionError, subprocess.SubprocessError) as error:
                 failed, outcome = failed + 1, f"FAILED: {error}"
         print(f"{scenario.__name__:16} {time.monotonic() - started:6.0f} s  {outcome}", flush=True)
