@@ -33,7 +33,7 @@ dataflow-dry-run: .venv/installed  ## build the Dataflow jobs of configs/ offlin
 	$(BIN)/python -m scripts.dataflow_dry_run configs/dataflow_gpu.yaml configs/dataflow_cpu.yaml
 
 bench: .venv/installed  ## measure engine and pipeline: make bench IMAGES=TAR MODEL=PATH.keras
-	$(BIN)/python -m pip install --quiet openvino
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks.engine --model $(MODEL) --preprocess torch
 	$(BIN)/python -m benchmarks.pipeline --model $(MODEL) --preprocess torch --images $(IMAGES)
 

@@ -37,6 +37,7 @@ setup(
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
         "cuda": ["tensorflow[and-cuda]"],
+        "bench": ["openvino"],
         "browser": ["playwright"],
         "dev": [
             "apache-beam[gcp,aws]",

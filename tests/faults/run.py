@@ -73,7 +73,7 @@ class Bench:
             time.sleep(0.02)
 
 
-class Skipped(Exception):
+class SkippedError(Exception):
     """A scenario that can't be staged here; says why."""
 
 
@@ -133,13 +133,13 @@ def mounted(folder: pathlib.Path, options: str) -> Iterator[None]:
     """Mounts a small file system.
 
     Raises:
-      Skipped: this user or this machine may not.
+      SkippedError: this user or this machine may not.
     """
     folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if result.returncode:
-        raise Skipped(result.stderr.strip())
+        raise SkippedError(result.stderr.strip())
     try:
         yield
     finally:
@@ -262,7 +262,7 @@ def main() -> int:
             started = time.monotonic()
             try:
                 outcome = scenario(Bench(pathlib.Path(folder), num_shards), arguments.kills)
-            except Skipped as reason:
+            except SkippedError as reason:
                 outcome = f"SKIPPED: {reason}"
             except (AssertionError, subprocess.SubprocessError) as error:
                 failed, outcome = failed + 1, f"FAILED: {error}"
