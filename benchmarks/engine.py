@@ -5,9 +5,9 @@
 Each way labels the same batch of 32 images and gives the probabilities and the map of each image's top class. Each has
 a process of its own, with the threads that it chooses by itself, and they take turns, so that a noisy machine is noisy
 for all. OpenVINO (`pip install '.[bench]'`) and PyTorch (`pip install torch torchvision`, 6 GB from PyPI) are measured
-where they are installed; PyTorch runs torchvision's ResNet-50 with random weights. The peers get images that are preprocessed already, which is in their
-favour. The last row is no way to run a model: it multiplies matrices with as many multiplications as ResNet-50 has, and
-so says how far from the processor's best the engines are.
+where they are installed; PyTorch runs torchvision's ResNet-50 with random weights. The peers get images that are
+preprocessed already, which is in their favour. The last row is no way to run a model: it multiplies matrices with as
+many multiplications as ResNet-50 has, and so says how far from the processor's best the engines are.
 """
 
 import argparse
