@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.rows import Output, open_parquet, row_batches
-from transforms import model
+from transforms import store
 
 _BATCH_ROWS = 32768
 _BOX_SIDES = ("x0", "y0", "x1", "y1")
@@ -62,7 +62,8 @@ def read_rows(output: Output, done: Callable[[], object] = lambda: None) -> Rows
             names |= {row["class_index"]: row["class_name"] for row in classes.aggregate([]).to_pylist()}
         done()
     joined = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
-    return Rows._make([*joined, _all_names(output, names)])
+    every_name = dict(enumerate(store.read_json(output.layout.class_names) or []))
+    return Rows._make([*joined, every_name | names])
 
 
 def read_some(
@@ -111,13 +112,3 @@ def _light(table: pa.Table) -> list[np.ndarray]:
         numbers("consistency", np.float32),
         box_px,
     ]
-
-
-def _all_names(output: Output, seen: dict[int, str]) -> dict[int, str]:
-    """Returns the names of all classes where the run's class names can still be read, else of those in the rows."""
-    settings = output.summary.get("config", {}).get("model", {})
-    try:
-        names = model.class_names(settings["source"], settings["class_names"], output.summary["num_classes"])
-    except (KeyError, model.ModelError):
-        return seen
-    return dict(enumerate(names)) | seen

@@ -1,4 +1,4 @@
-"""Other architectures than ResNet give Keras' own probabilities, folded as far as they can be."""
+"""Keras' own architectures give Keras' own probabilities, folded as far as they can be."""
 
 import keras
 import numpy as np
@@ -7,6 +7,9 @@ import pytest
 from tests.small_models import SIDE_PX, engine_of, pixels, predict, probabilities, randomize
 
 _MODELS = {
+    "ResNet50": (keras.applications.ResNet50, 64),
+    "ResNet101": (keras.applications.ResNet101, 64),
+    "ResNet152V2": (keras.applications.ResNet152V2, 64),
     "MobileNetV2": (keras.applications.MobileNetV2, 64),
     "EfficientNetB0": (keras.applications.EfficientNetB0, 64),
     "DenseNet121": (keras.applications.DenseNet121, 64),

@@ -167,6 +167,51 @@ def test_auto_precision_on_gpus(monkeypatch, capability, precision):
     assert (found.name, found.is_gpu, found.precision) == ("a GPU", True, precision)
 
 
+def test_several_gpus_are_not_passed_over_in_silence(monkeypatch, caplog):
+    details = {"device_name": "a GPU", "compute_capability": (9, 0)}
+    device.configure_tensorflow()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    device.resolve("auto")
+    assert "1 of 2 GPUs is used" in caplog.text
+
+
+def test_float32_is_not_rounded_on_gpus():
+    device.configure_tensorflow()
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_a_device_that_cannot_run_a_model_is_an_error_of_one_line(saved, monkeypatch):
+    def fail(*args):
+        raise tf.errors.UnimplementedError(None, None, "no such kernel\nin a stack of calls")
+
+    monkeypatch.setattr(Engine, "_run", fail)
+    with pytest.raises(model.ModelError, match=r"can't be run on .* cores: no such kernel$"):
+        Engine(EngineSettings(saved()))
+
+
+def test_a_model_that_xla_cannot_compile_runs_without_it(saved, monkeypatch, caplog):
+    """On a made-up GPU: XLA compiles for processors too, and can't compile Python functions there either."""
+    real_load = model.load
+
+    def with_python(*args):
+        classifier = real_load(*args)
+        plain = classifier.features("float32")
+
+        def features(images):
+            (maps,) = plain(images)
+            return [tf.ensure_shape(tf.numpy_function(lambda values: values, [maps], tf.float32), maps.shape)]
+
+        return dataclasses.replace(classifier, features=lambda dtype: features)
+
+    expected = Engine(EngineSettings(saved(), precision="float32")).predict(PIXELS, NO_LABELS)
+    monkeypatch.setattr(model, "load", with_python)
+    monkeypatch.setattr(device, "resolve", lambda precision: device.Device("a GPU", True, "float32", "a test"))
+    got = Engine(EngineSettings(saved(), batch_size=4)).predict(PIXELS, NO_LABELS)
+    assert "can't be run on a GPU with XLA, trying without" in caplog.text
+    np.testing.assert_allclose(got.cams, expected.cams, rtol=1e-5, atol=1e-6)
+
+
 class GpuOf(Engine):
     """An engine on a made-up GPU whose memory holds a number of images."""
 

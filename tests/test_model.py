@@ -87,10 +87,14 @@ def test_class_names(tmp_path):
         model.class_names("m.keras", str(tmp_path / "gone"), 3)
 
 
-def test_imagenet_without_a_network_says_where_to_put_the_file(monkeypatch):
-    def fail(**kwargs):
-        raise OSError("no network")
+def test_imagenet_without_a_network_says_where_to_put_the_files(monkeypatch):
+    def fail(*args, **kwargs):
+        raise Exception("no network")  # as Keras does
 
     monkeypatch.setattr(keras.applications, "ResNet50", fail)
-    with pytest.raises(ModelError, match=r"no network.*put Keras' file resnet50_.*\.h5 into .*or pass your own"):
+    monkeypatch.setattr(keras.applications.imagenet_utils, "decode_predictions", fail)
+    advice = r"no network.*put Keras' files resnet50_.*\.h5 and imagenet_class_index\.json into .*or pass your own"
+    with pytest.raises(ModelError, match=advice):
         model.load("imagenet")
+    with pytest.raises(ModelError, match=advice):
+        model.class_names("imagenet", None, 1000)

@@ -93,6 +93,8 @@ def test_models_that_cannot_be_dilated_are_refused(tmp_path):
     assert "squeeze (GlobalAveragePooling2D) follows" in refusal(
         layers.Multiply()([strided, layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(strided)])
     )
+    padded = layers.ZeroPadding2D(1, name="pad")(strided)  # would stay 1 though a depthwise kernel reached twice as far
+    assert "pad (ZeroPadding2D) follows" in refusal(layers.DepthwiseConv2D(3)(padded))
     assert "groups (Conv2D) follows" in refusal(layers.Conv2D(4, 3, groups=2, name="groups")(strided))
     head = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.MaxPooling2D(2)(strided)))
     with pytest.raises(ModelError, match=r"model\.keras: cam\.resolution=14 is not possible"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import pathlib
 import sys
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from transforms.threads import num_cores
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+_logger = logging.getLogger("cambeam")
 
 
 class Device(NamedTuple):
@@ -41,6 +43,7 @@ def configure_tensorflow() -> None:
 
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(num_cores())
+        tf.config.experimental.enable_tensor_float_32_execution(False)  # GPUs would round float32 to 10 bits
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
 
@@ -68,6 +71,12 @@ def resolve(precision: str) -> Device:
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) > 1:
+        _logger.warning(
+            "1 of %d GPUs is used: for the others, start runs of other shards into the same output, each with its own "
+            "CUDA_VISIBLE_DEVICES",
+            len(gpus),
+        )
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
         capability = details.get("compute_capability", (0, 0))

@@ -65,11 +65,12 @@ def is_plain_convolution(call: Call) -> bool:
 
 
 def _is_padding_of_convolution(graph: LayerGraph, call: Call) -> bool:
-    """Tells whether a call pads for one plain convolution, so that its padding can grow with the dilation."""
+    """Tells whether a call pads for one convolution of whole channels, so that `fold` makes its padding grow too."""
     following = graph.consumers(call.outputs[0])
     return (
         call.kind == "ZeroPadding2D"
         and len(following) == 1
+        and following[0].kind == "Conv2D"
         and is_plain_convolution(following[0])
         and following[0].layer.padding == "valid"
     )

@@ -67,8 +67,7 @@ class Engine:
             self.device = self.device._replace(precision="float32", reason="the only one of a SavedModel")
         self.num_classes = self.classifier.head.num_classes
         self._max_piece = settings.batch_size
-        self._function = self._compile(self.device.precision)
-        self._check()
+        self._start(use_xla=self.device.is_gpu)
 
     @property
     def side_px(self) -> int:
@@ -121,6 +120,26 @@ class Engine:
     def _run(self, pixels: np.ndarray, labels: np.ndarray) -> Predictions:
         return Predictions(**{name: value.numpy() for name, value in self._function(pixels, labels).items()})
 
+    def _start(self, use_xla: bool) -> None:
+        """Compiles and checks the model; without XLA where XLA can't compile it.
+
+        Raises:
+          ModelError: the device can't run it, or its outputs are not what its head makes of its features.
+        """
+        import tensorflow as tf
+
+        self._use_xla = use_xla
+        self._function = self._compile(self.device.precision)
+        try:
+            self._check()
+        except tf.errors.OpError as error:
+            what = f"{self.settings.source} can't be run on {self.device.name}"
+            reason = next(iter(str(error.message).splitlines()), type(error).__name__)
+            if not use_xla:
+                raise models.ModelError(f"{what}: {reason}") from error
+            _logger.warning("%s with XLA, trying without: %s", what, reason)
+            self._start(use_xla=False)
+
     def _compile(self, precision: str):
         import tensorflow as tf
 
@@ -131,7 +150,7 @@ class Engine:
 
         @tf.function(
             input_signature=[tf.TensorSpec((None, side, side, 3), tf.uint8), tf.TensorSpec((None,), tf.int32)],
-            jit_compile=self.device.is_gpu,
+            jit_compile=self._use_xla,
             autograph=False,
         )
         def predict(images, labels):

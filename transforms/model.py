@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SIDE_PX = 224  # of a model that takes any size
 BUILT_IN = ("demo", "imagenet")
-_IMAGENET_WEIGHTS = "resnet50_weights_tf_dim_ordering_tf_kernels.h5"  # in Keras' own cache
+_IMAGENET_WEIGHTS = "resnet50_weights_tf_dim_ordering_tf_kernels.h5"  # in Keras' own cache, as is
+_IMAGENET_NAMES = "imagenet_class_index.json"
 
 
 class ModelError(ValueError):
@@ -171,7 +172,10 @@ def _default_names(source: str, num_classes: int) -> list[str]:
     if source == "imagenet":
         from keras.applications import imagenet_utils
 
-        decoded = imagenet_utils.decode_predictions(np.arange(1000, 0, -1, dtype=np.float32)[None], top=1000)[0]
+        try:
+            decoded = imagenet_utils.decode_predictions(np.arange(1000, 0, -1, dtype=np.float32)[None], top=1000)[0]
+        except Exception as error:
+            raise ModelError(_not_fetched("class names", error)) from error
         return [name for _, name, _ in decoded]
     return [f"class_{index}" for index in range(num_classes)]
 
@@ -187,11 +191,15 @@ def load_imagenet():
     try:
         return keras.applications.ResNet50(weights="imagenet", classifier_activation=None)
     except Exception as error:  # the download fails in as many ways as networks do
-        raise ModelError(
-            f"the ImageNet weights could not be fetched ({error}). Without a network, put Keras' file "
-            f"{_IMAGENET_WEIGHTS} into {os.path.dirname(_imagenet_weights())}, or pass your own "
-            "model with --model PATH.keras"
-        ) from error
+        raise ModelError(_not_fetched("weights", error)) from error
+
+
+def _not_fetched(what: str, error: Exception) -> str:
+    return (
+        f"the ImageNet {what} could not be fetched ({error}). Without a network, put Keras' files {_IMAGENET_WEIGHTS} "
+        f"and {_IMAGENET_NAMES} into {os.path.dirname(_imagenet_weights())}, or pass your own model with "
+        "--model PATH.keras"
+    )
 
 
 def _load_keras(source: str):
