@@ -1,4 +1,5 @@
 import io
+import os
 import tarfile
 
 import pytest
@@ -90,3 +91,28 @@ def test_headers_of_headers_without_end(tmp_path):
     (tmp_path / "a").write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"y".ljust(512, b"\0")) * 5000)
     (bad,) = read(tmp_path / "a")
     assert bad.error_type == ErrorType.DAMAGED_SHARD
+
+
+def test_links_are_rejects_in_their_sample(tmp_path):
+    """`cp -al` and tar make such: the second name of a file is stored as a link to the first."""
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    (tmp_path / "a.cls").write_bytes(b"5")
+    os.link(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    (tmp_path / "d.jpg").symlink_to("a.jpg")
+    os.link(tmp_path / "a.cls", tmp_path / "c.cls")
+    (tmp_path / "b.txt").symlink_to("a.txt")
+    (tmp_path / "README").symlink_to("a.txt")
+    (tmp_path / "b.cls").write_bytes(b"6")
+    (tmp_path / "c.jpg").write_bytes(b"3")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name in ("a.jpg", "a.cls", "b.jpg", "b.txt", "b.cls", "README", "c.jpg", "c.cls", "d.jpg"):
+            tar.add(tmp_path / name, name)
+    counts = Counts()
+    good, hard, labelled, symbolic = read(tmp_path / "x.tar", counts=counts)
+    assert (good.image_id, good.encoded, good.label) == ("a", b"1", 5)
+    assert (hard.image_id, hard.error_type) == ("b", ErrorType.NO_IMAGE)
+    assert (symbolic.image_id, symbolic.error_type) == ("d", ErrorType.NO_IMAGE)
+    assert hard.message == symbolic.message == "a link to 'a.jpg', and links are not followed"
+    assert (labelled.image_id, labelled.error_type) == ("c", ErrorType.BAD_LABEL)
+    assert labelled.message == "LabelError: a link to 'a.cls', and links are not followed"
+    assert counts == {"members_ignored": 2}

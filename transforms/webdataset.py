@@ -23,14 +23,14 @@ _EXTENDED_HEADERS = (
 )
 _DAMAGES = (tarfile.TarError, *samples.DAMAGES)
 
-Members = dict[str, bytes | None]  # content by extension; None where it is too large
+Members = dict[str, bytes | str | None]  # content by extension; what a link points to; None where it is too large
 
 
 def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
     """Reads the samples of a tar file.
 
     The tar is streamed, packed with gzip or not, and never sought in. Members that are neither image nor label are
-    passed over unread, and counted as `members_ignored`.
+    passed over unread, and counted as `members_ignored`. Links are not followed: an image that is one is a bad sample.
 
     What comes before a damaged place is kept. So is an image whose sample is cut there; where its label was not read
     yet it has none, and the bad sample that stands for the rest of the shard says whose label that is.
@@ -79,15 +79,18 @@ def _group_members(tar: tarfile.TarFile, fields: Fields, counts: Counts) -> Iter
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # tarfile would remember every member of the archive
             name = _MEMBER_NAME.fullmatch(member.name)
-            if not member.isfile() or name is None:
-                counts["members_ignored"] += member.isfile()
+            is_link = member.islnk() or member.issym()
+            if name is None or not (member.isfile() or is_link):
+                counts["members_ignored"] += member.isfile() or is_link
                 continue
             key, extension = name.groups()
             if key != current or extension in members:
                 if current is not None:
                     yield current, members
                 current, members, room = key, {}, samples.MAX_ENCODED_BYTES
-            if is_wanted(extension):
+            if is_wanted(extension) and is_link:
+                members[extension] = member.linkname
+            elif is_wanted(extension):
                 content = tar.extractfile(member)
                 members[extension] = content.read() if content and member.size <= room else None
                 room -= len(members[extension] or b"")
@@ -131,6 +134,9 @@ def _samples(uri: str, key: str, members: Members, fields: Fields) -> Samples:
         if encoded is None:
             yield samples.too_large(image_id, member_uri)
             continue
+        if isinstance(encoded, str):
+            yield BadSample(image_id, member_uri, ErrorType.NO_IMAGE, _about_link(encoded))
+            continue
         try:
             yield Sample(image_id, member_uri, encoded, label_of(members, fields))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -141,9 +147,15 @@ def label_of(members: Members, fields: Fields) -> int | None:
     """Returns the label that a sample's `.cls` holds, or its `.json` in the field asked for; None where it has none.
 
     Raises:
-      ValueError, TypeError, KeyError, RecursionError: it is not a class index, not JSON, or without that field.
+      ValueError, TypeError, KeyError, RecursionError: it is not a class index, not JSON, without that field, or a link.
     """
     content = members.get(_label_extension(fields))
+    if isinstance(content, str):
+        raise samples.LabelError(_about_link(content))
     if not content:
         return None
     return samples.class_index(content.decode().strip() if fields.label is None else json.loads(content)[fields.label])
+
+
+def _about_link(target: str) -> str:
+    return f"a link to {target!r}, and links are not followed"
