@@ -1,3 +1,5 @@
+import contextlib
+
 import cv2
 import numpy as np
 import PIL.Image
@@ -7,6 +9,7 @@ from tests.factories import encode, gradient, jpeg
 from transforms import images
 from transforms.images import ImageError, decode
 from transforms.records import ErrorType
+from transforms.threads import Budget
 
 
 def left_to_right():
@@ -149,7 +152,8 @@ def test_center_crop_pixels_are_those_of_the_view():
 def test_draft_mode_stays_close_to_the_full_decode():
     smooth = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (1600, 1200))
     encoded = encode(smooth, "JPEG", quality=92)
-    reduced, width, height = images._open_upright(encoded, 64)
+    with contextlib.ExitStack() as held:
+        reduced, width, height = images._open_upright(encoded, 64, held)
     assert reduced.shape == (150, 200, 3)  # read at an eighth of its size, but not below twice what is needed
     assert (width, height) == (1600, 1200)
     decoded = decode(encoded, 64)
@@ -214,3 +218,53 @@ def test_damaged_content_is_corrupt():
     deflated = encoded.index(b"IDAT") + 4
     encoded[deflated : deflated + 8] = b"\xff" * 8
     assert failure(bytes(encoded)) == ErrorType.CORRUPT
+
+
+class RecordingBudget(Budget):
+    def __init__(self, events):
+        super().__init__(images.MAX_PIXELS)
+        self._events = events
+
+    def take(self, amount, timeout_s=None):
+        self._events.append(("take", amount))
+        return super().take(amount, timeout_s)
+
+    def give(self, amount):
+        self._events.append(("give", amount))
+        super().give(amount)
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """What happens to the budget of pixels, and when an image is resized."""
+    found, resize_view = [], images.resize_view
+
+    def resize(*args):
+        found.append("resize")
+        return resize_view(*args)
+
+    monkeypatch.setattr(images, "_pixels", RecordingBudget(found))
+    monkeypatch.setattr(images, "resize_view", resize)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "charged"),
+    [
+        ({}, 200 * 150),  # an eighth of each side
+        ({"exif": b"Exif\0\0" + jpeg()}, 200 * 150),  # the scan of a thumbnail is none of the image
+        ({"progressive": True}, 1600 * 1200),
+    ],
+)
+def test_a_jpeg_is_charged_for_what_its_decoder_holds_until_it_is_resized(events, options, charged):
+    decode(encode(gradient(1600, 1200), "JPEG", **options), 64, preview_px=64)
+    assert events == [("take", charged), "resize", "resize", ("give", charged)]
+
+
+def test_a_jpeg_whose_components_come_in_scans_of_their_own_is_charged_whole(events):
+    encoded = bytearray(encode(gradient(1600, 1200), "JPEG"))
+    encoded[encoded.index(b"\xff\xda") + 4] = 1  # of three components: its header is wrong now, and so is what follows
+    with contextlib.suppress(ImageError):
+        decode(bytes(encoded), 64)
+    assert events[0] == ("take", 1600 * 1200)
+    assert events[-1] == ("give", 1600 * 1200)

@@ -1,6 +1,8 @@
 """Encoded image bytes to upright RGB arrays, at the size the model wants and at the size of a thumbnail."""
 
+import contextlib
 import io
+import re
 import warnings
 from typing import NamedTuple
 
@@ -15,7 +17,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF")
 MAX_PIXELS = 120_000_000  # of the original
 _MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of a JPEG, each scan counted: a few bytes can ask for one more scan of them all
 _SCAN_MARKER = b"\xff\xda"
-_pixels = Budget(MAX_PIXELS)  # in decoders at once; a pixel takes up to 16 bytes, so 2 GB in this process
+_SEGMENT = re.compile(rb"(\xff[\xc0-\xcf\xda-\xfe])(..)", re.DOTALL)  # of the header of a JPEG: marker, length
+_pixels = Budget(MAX_PIXELS)  # decoded and not yet resized; one takes up to 16 bytes, so 2 GB in this process
 CENTER_CROP_FRAC = 224 / 256  # of the shorter side, as in the usual evaluation of ImageNet classifiers
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -77,31 +80,36 @@ def decode(encoded: bytes, side_px: int, resize: str = "squash", preview_px: int
     """
     if not encoded:
         raise ImageError(ErrorType.EMPTY, "the image has no bytes")
-    image, width, height = _open_upright(encoded, max(side_px, preview_px or 0))
-    view = model_view(width, height, resize)
-    pixels = resize_view(image, view, width, height, side_px, side_px)
-    preview = None
-    if preview_px:
-        scale = min(1.0, preview_px / max(width, height))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        preview = resize_view(image, (0, 0, width, height), width, height, *size)
+    with contextlib.ExitStack() as held:
+        image, width, height = _open_upright(encoded, max(side_px, preview_px or 0), held)
+        view = model_view(width, height, resize)
+        pixels = resize_view(image, view, width, height, side_px, side_px)
+        preview = None
+        if preview_px:
+            scale = min(1.0, preview_px / max(width, height))
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            preview = resize_view(image, (0, 0, width, height), width, height, *size)
     return DecodedImage(width, height, view, pixels, preview)
 
 
-def _open_upright(encoded: bytes, needed_px: int) -> tuple[np.ndarray, int, int]:
-    """Returns an upright RGB array, perhaps reduced but not below twice the needed size, and the original's size."""
+def _open_upright(encoded: bytes, needed_px: int, held: contextlib.ExitStack) -> tuple[np.ndarray, int, int]:
+    """Returns an upright RGB array, perhaps reduced but not below twice the needed size, and the original's size.
+
+    Args:
+      held: gives back what this takes of the budget of pixels.
+    """
     try:
         image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
         width, height = image.size
-        _check_cost(width, height, encoded.count(_SCAN_MARKER) if image.format in ("JPEG", "MPO") else 1)
+        is_jpeg = image.format in ("JPEG", "MPO")
+        _check_cost(width, height, encoded.count(_SCAN_MARKER) if is_jpeg else 1)
         # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
         image.draft(None, (2 * needed_px, 2 * needed_px))
-        num_pixels = image.width * image.height
+        # ... but where it comes in several scans, libjpeg holds the coefficients of all pixels, whatever the size
+        num_pixels = width * height if is_jpeg and _has_several_scans(image, encoded) else image.width * image.height
         _pixels.take(num_pixels)
-        try:
-            orientation, rgb = _upright(image)
-        finally:
-            _pixels.give(num_pixels)
+        held.callback(_pixels.give, num_pixels)
+        orientation, rgb = _upright(image)
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
@@ -111,6 +119,18 @@ def _open_upright(encoded: bytes, needed_px: int) -> tuple[np.ndarray, int, int]
         error_type = ErrorType.TRUNCATED if truncated else ErrorType.CORRUPT
         raise ImageError(error_type, f"{type(error).__name__}: {error}") from error
     return (np.asarray(rgb), *((height, width) if orientation >= 5 else (width, height)))
+
+
+def _has_several_scans(image: PIL.Image.Image, encoded: bytes) -> bool:
+    """Tells whether a JPEG is progressive, or its first scan lacks a component or is not where it should be."""
+    if "progressive" in image.info:
+        return True
+    begin = 2
+    while segment := _SEGMENT.match(encoded, begin):
+        if segment[1] == _SCAN_MARKER:
+            return encoded[segment.end()] < len(image.getbands())
+        begin += 2 + int.from_bytes(segment[2])
+    return True
 
 
 def _check_cost(width: int, height: int, scans: int) -> None:
