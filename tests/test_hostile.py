@@ -8,6 +8,7 @@ import tarfile
 import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import PIL.Image
@@ -22,6 +23,7 @@ from transforms import store
 from transforms.images import ImageError, decode
 from transforms.read import Decoder, read_batches
 from transforms.records import ErrorType, Sample
+from transforms.threads import Budget
 from transforms.webdataset import read_webdataset
 
 RGB = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)).resize((40, 30))
@@ -173,25 +175,25 @@ def test_a_packed_bomb_is_passed_over(tmp_path):
 
 
 def test_images_that_wait_for_a_decoder_take_bounded_memory(monkeypatch):
-    """Of 40 images of 1 MB, no more than the 4 that are allowed for have been drawn but not decoded at any time."""
-    monkeypatch.setattr("transforms.read._WAITING_BYTES", 4_000_000)
-    drawn = decoded = most = 0
+    """Of 2 shards of 40 images of 1 MB, no more than the 4 that are allowed for have been drawn but not decoded."""
+    monkeypatch.setattr("transforms.read._waiting", Budget(4_000_000))
+    drawn, decoded, waiting = [], [], []
 
     def draw():
-        nonlocal drawn
         for number in range(40):
-            drawn += 1
+            drawn.append(number)
             yield Sample(str(number), "", bytes(1_000_000))
 
     def slow(indexed):
-        nonlocal decoded, most
-        most = max(most, drawn - decoded)
+        waiting.append(len(drawn) - len(decoded))
         time.sleep(0.002)
-        decoded += 1
+        decoded.append(indexed[0])
         return Decoder(32)(indexed)
 
-    assert sum(batch.read for batch in read_batches(None, draw(), slow, 32)) == 40
-    assert most <= 5  # and the one that waits for room
+    with ThreadPoolExecutor(2) as shards:
+        reads = shards.map(lambda _: sum(batch.read for batch in read_batches(None, draw(), slow, 32)), range(2))
+        assert list(reads) == [40, 40]
+    assert max(waiting) <= 6  # and of each shard the one that waits for room
 
 
 ALL_SEEDS = seeds()

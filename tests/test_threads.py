@@ -69,6 +69,25 @@ def test_closing_early_stops_the_reader():
     assert not any(thread.name == "cambeam-read" for thread in threading.enumerate())
 
 
+def test_what_is_ahead_costs_no_more_than_allowed_and_closing_does_not_wait_for_room():
+    drawn = []
+
+    def items():
+        for n in range(100):
+            drawn.append(n)
+            yield n
+
+    results = map_ahead(lambda n: n, items(), 50, thread_pool("test"), cost=lambda n: 9 if n == 1 else 2, max_cost=6)
+    assert next(results) == 0
+    time.sleep(0.1)
+    assert drawn == [0, 1, 2]  # 1 costs more than is allowed: it is alone, and 2 waits for room
+    assert next(results) == 1
+    time.sleep(0.1)
+    assert drawn == [0, 1, 2, 3, 4, 5]  # 2, 3 and 4 together cost 6
+    results.close()
+    assert not any(thread.name == "cambeam-read" for thread in threading.enumerate())
+
+
 def test_kinds_of_work_have_pools_of_their_own():
     assert thread_pool("a") is thread_pool("a")
     assert thread_pool("a") is not thread_pool("b")

@@ -1,5 +1,6 @@
 """Image files, grouped into virtual shards by the plan. A label may lie beside an image, in a file of the same name."""
 
+import os
 import posixpath
 from collections.abc import Iterable, Set
 
@@ -10,8 +11,9 @@ from transforms.threads import map_ahead, thread_pool
 from transforms.webdataset import label_of
 
 LABEL_SUFFIXES = (".cls", ".json")
-_FILES_AHEAD = 64  # image files that are read before they are asked for
-_AHEAD_BYTES = 4 * 1024 * 1024  # of each; larger files are read when their turn comes
+_FILES_AHEAD = 64  # image files of a shard that are read before they are asked for,
+_AHEAD_BYTES = 64 * 1024 * 1024  # and what they hold; a larger one is read ahead alone
+_SMALL_BYTES = 1024 * 1024
 _MAX_LABEL_BYTES = 1024 * 1024
 
 
@@ -32,7 +34,7 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts
     labels = {_stem(member): member for member in shard.members if member.endswith(LABEL_SUFFIXES)}
     images = [member for member in shard.members if member not in labels.values()]
 
-    def read(member: str, limit: int = _AHEAD_BYTES) -> Sample | BadSample | None:
+    def read(member: str, limit: int) -> Sample | BadSample | None:
         """Returns the sample; None where the file is larger than the limit."""
         image_id, uri = _stem(member), store.join(shard.uri, member)
         try:
@@ -51,10 +53,31 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts
             return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"{type(error).__name__}: {error}")
         return Sample(image_id, uri, encoded, label)
 
-    ahead = map_ahead(read, images, _FILES_AHEAD, thread_pool("read"))
+    ahead = map_ahead(
+        lambda limited: read(*limited),
+        ((member, _limit_ahead(shard, member)) for member in images),
+        _FILES_AHEAD,
+        thread_pool("read"),
+        cost=lambda limited: limited[1],
+        max_cost=_AHEAD_BYTES,
+    )
     for member, sample in zip(images, ahead, strict=True):
         sample = sample or read(member, samples.MAX_ENCODED_BYTES)
         yield sample or samples.too_large(_stem(member), store.join(shard.uri, member))
+
+
+def _limit_ahead(shard: Shard, member: str) -> int:
+    """Returns how many bytes of an image file may be read ahead; one that has more is read when its turn comes.
+
+    That is its size. A store would have to be asked for it: there it is twice the mean size of the shard's files.
+    """
+    if not store.is_local(shard.uri):
+        return min(max(_SMALL_BYTES, 2 * shard.num_bytes // len(shard.members)), samples.MAX_ENCODED_BYTES)
+    try:
+        size = os.path.getsize(store.join(shard.uri, member))
+    except OSError:
+        return 0  # reading it says why
+    return size if size <= samples.MAX_ENCODED_BYTES else 0
 
 
 def _stem(path: str) -> str:

@@ -20,8 +20,8 @@ from transforms.samples import USUAL_FIELDS, BadSample, Counts, Fields
 from transforms.shards import READERS
 from transforms.threads import Budget, map_ahead, thread_pool
 
-_BATCHES_AHEAD = 2  # decoded before they are asked for, so that the decoders work while the model does
-_WAITING_BYTES = 64 * 1024 * 1024  # of encoded images that wait for a decoder
+_BATCHES_AHEAD = 2  # of a shard, decoded before they are asked for, so that the decoders work while the model does
+_waiting = Budget(256 * 1024 * 1024)  # bytes of encoded images that wait for a decoder in this process
 _MAX_TEXT = 4096  # characters of an id, a URI or a message
 
 
@@ -77,18 +77,17 @@ def read_batches(
 
     Images and rejects count alike towards a batch. A shard without samples gives one empty last batch.
     """
-    waiting = Budget(_WAITING_BYTES)
 
     def draw() -> Iterator[tuple[int, Sample | BadSample]]:
         for index, sample in enumerate(samples):
-            waiting.take(_num_bytes(sample))
+            _waiting.take(_num_bytes(sample))
             yield index, sample
 
     def decode(indexed: tuple[int, Sample | BadSample]) -> Decoded:
         try:
             return decoder(indexed)
         finally:
-            waiting.give(_num_bytes(indexed[1]))
+            _waiting.give(_num_bytes(indexed[1]))
 
     decoded: Generator[Decoded] = map_ahead(decode, draw(), _BATCHES_AHEAD * batch_size, thread_pool("decode"))
     with contextlib.closing(decoded):

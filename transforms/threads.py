@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _REQUESTS = 32  # made of a store at a time: an answer takes a tenth of a second, and no core
+_PATIENCE_S = 0.1  # before what waits looks whether it is still wanted
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -34,11 +35,13 @@ class Budget:
         self._limit, self._held = limit, 0
         self._changed = threading.Condition()
 
-    def take(self, amount: int) -> None:
-        """Waits until there is room, and takes it."""
+    def take(self, amount: int, timeout_s: float | None = None) -> bool:
+        """Waits until there is room, and takes it. Returns False where it gave up waiting."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._held or self._held + amount <= self._limit)
-            self._held += amount
+            fits = self._changed.wait_for(lambda: not self._held or self._held + amount <= self._limit, timeout_s)
+            if fits:
+                self._held += amount
+            return fits
 
     def give(self, amount: int) -> None:
         """Gives back what was taken."""
@@ -48,21 +51,30 @@ class Budget:
 
 
 def map_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], ahead: int, pool: ThreadPoolExecutor
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    ahead: int,
+    pool: ThreadPoolExecutor,
+    cost: Callable[[Item], int] = lambda item: 0,
+    max_cost: int = 0,
 ) -> Generator[Result]:
     """Maps items in a thread pool, in order, reading and computing at most `ahead` results before they are asked for.
 
     The items are drawn in a thread of their own, so that a slow store is read while the results are used. An error of
     the items or of the function is raised where its result would have been.
+
+    Args:
+      cost: of an item; those ahead cost at most `max_cost` together, and one that costs more is alone.
     """
-    results: queue.Queue[Future] = queue.Queue(maxsize=max(1, ahead))
+    results: queue.Queue[tuple[Future, int]] = queue.Queue(maxsize=max(1, ahead))
+    budget = Budget(max_cost)  # of this call alone: one that nobody goes on with would keep others waiting
     stopped = threading.Event()
     end = object()
 
-    def put(result: Future) -> bool:
+    def put(result: Future, amount: int) -> bool:
         while not stopped.is_set():
             try:
-                results.put(result, timeout=0.1)
+                results.put((result, amount), timeout=_PATIENCE_S)
                 return True
             except queue.Full:
                 continue
@@ -72,18 +84,27 @@ def map_ahead(
         last: Future = Future()
         try:
             for item in items:
-                if not put(pool.submit(function, item)):
+                amount = cost(item)
+                while not budget.take(amount, _PATIENCE_S):
+                    if stopped.is_set():
+                        return
+                if not put(pool.submit(function, item), amount):
                     return
             last.set_result(end)
         except Exception as error:  # handed to the consumer, who raises it
             last.set_exception(error)
-        put(last)
+        put(last, 0)
 
     reader = threading.Thread(target=draw, name="cambeam-read", daemon=True)
     reader.start()
     try:
-        while (result := results.get().result()) is not end:
-            yield result
+        while True:
+            result, amount = results.get()
+            value = result.result()
+            if value is end:
+                return
+            budget.give(amount)
+            yield value
     finally:
         stopped.set()
         reader.join()
