@@ -28,7 +28,7 @@ class InputConfig(_Section):
     format: Literal["auto", "webdataset", "tfrecord", "parquet", "images"] = "auto"
     image_field: str | None = None  # where a sample keeps its image; None: as usual in its format
     label_field: str | None = None
-    id_field: str | None = None
+    id_field: str | None = None  # of TFRecord and Parquet; elsewhere the id is the member's or the file's name
     images_per_shard: int = pydantic.Field(1024, ge=1)  # image files that make one virtual shard
 
     @pydantic.field_validator("pattern", mode="before")

@@ -94,3 +94,11 @@ def test_a_row_group_is_not_read_into_memory(tmp_path):
     assert len(list(itertools.islice(samples, 100))) == 100
     assert pa.total_allocated_bytes() - before < 24_000_000
     samples.close()
+
+
+def test_a_column_of_ids_that_is_not_there_is_named(tmp_path):
+    found = read(tmp_path / "a", {"image": [b"1", b"2"], "id": ["x", "y"]}, Fields(id="idd"))
+    assert [(bad.image_id, bad.error_type, bad.message) for bad in found] == [
+        ("0", ErrorType.BAD_ID, "no column 'idd'"),
+        ("1", ErrorType.BAD_ID, "no column 'idd'"),
+    ]

@@ -82,6 +82,8 @@ def test_fields_by_name(tmp_path):
     content = record(example(b"1", 3))
     (found,) = read(tmp_path, content, Fields(label="class"))
     assert (found.error_type, found.message) == (ErrorType.BAD_LABEL, "no feature 'class'")
+    (found,) = read(tmp_path, content, Fields(id="name"))
+    assert (found.image_id, found.error_type, found.message) == ("0", ErrorType.BAD_ID, "no feature 'name'")
     (found,) = read(tmp_path, content, Fields(image="picture"))
     assert found.error_type == ErrorType.NO_IMAGE
     assert "image/class/label, image/encoded" in found.message

@@ -92,6 +92,8 @@ def _sample(uri: str, number: str, values: dict[str, Any], columns: _Columns, sc
     if columns.image is None:
         known = ", ".join(f"{field.name} ({field.type})" for field in schema)[:500]
         return BadSample(image_id, uri, ErrorType.NO_IMAGE, f"no column of images: the columns are {known}")
+    if columns.id and columns.id not in values:
+        return BadSample(image_id, uri, ErrorType.BAD_ID, f"no column {columns.id!r}")
     if encoded is None:
         return BadSample(image_id, uri, ErrorType.NO_IMAGE, f"no bytes in {columns.image!r}")
     if len(encoded) > samples.MAX_ENCODED_BYTES:

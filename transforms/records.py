@@ -28,6 +28,7 @@ class ErrorType(StrEnum):
     NO_IMAGE = "no_image"  # a sample without an image
     UNREADABLE = "unreadable"  # the image file is gone, or may not be read
     BAD_LABEL = "bad_label"  # a label that is not a whole number
+    BAD_ID = "bad_id"  # no id where it is asked for
     DAMAGED_SHARD = "damaged_shard"  # the shard can't be read beyond this point
     INFERENCE_FAILED = "inference_failed"  # the model raised an error on this image alone
     NOT_FINITE = "not_finite"  # the model gave NaN or infinity

@@ -136,6 +136,8 @@ def _sample(uri: str, number: str, record: bytes | None, fields: Fields) -> Samp
         if not isinstance(encoded, bytes):
             known = ", ".join(sorted(features)[:20])
             return BadSample(image_id, uri, ErrorType.NO_IMAGE, f"no image in {image_name!r}; the features are {known}")
+        if fields.id and fields.id not in features:
+            return BadSample(image_id, uri, ErrorType.BAD_ID, f"no feature {fields.id!r}")
         if fields.label and fields.label not in features:
             return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"no feature {fields.label!r}")
         label = _value(features, fields.label or samples.first_present(USUAL_LABEL, features))
