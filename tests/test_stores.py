@@ -11,14 +11,24 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import cli
+from pipeline import beam_options, cli
+from pipeline.rows import open_parquet
 from tests.factories import jpeg, shard, tiny_model, write_samples, write_tar
 from tests.faults.flaky_proxy import flaky_proxy
 from transforms import store
+from transforms.records import ErrorType
 from transforms.samples import Fields
 from transforms.shards import READERS
 
 FAILURES = 0.05
+
+
+class RefusedError(Exception):
+    """An answer of a store, as Google Cloud Storage gives it: not an OSError, and over several lines."""
+
+    def __init__(self, code: int):
+        super().__init__(f"{code} GET https://storage/file?token=canary:\n  no")
+        self.code = code
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +168,7 @@ def test_a_store_that_is_down_is_given_up(monkeypatch):
         raise ConnectionError("connection refused")
 
     monkeypatch.setattr(store.FileSystems, "exists", refuse)
-    with pytest.raises(ConnectionError):
+    with pytest.raises(OSError, match="ConnectionError: connection refused: 'gs://bucket/file'"):
         store.exists("gs://bucket/file")
     assert len(asked) == 7  # once, and six times more
 
@@ -188,7 +198,7 @@ def test_a_store_that_fails_while_a_shard_is_read_is_no_damaged_shard(monkeypatc
         raise ConnectionError("connection refused")
 
     monkeypatch.setattr(store.FileSystems, "open", refuse)
-    with pytest.raises(OSError, match=r"gs://bucket/a\.tar can.t be read: ConnectionError"):
+    with pytest.raises(OSError, match=r"ConnectionError: connection refused: .gs://bucket/a\.tar"):
         list(READERS["webdataset"](shard("gs://bucket/a.tar"), Fields()))
 
 
@@ -201,3 +211,44 @@ def test_a_disk_that_fails_makes_no_rejects(monkeypatch, tmp_path):
     monkeypatch.setattr(store, "open_read", fail)
     with pytest.raises(OSError, match="Input/output error"):
         list(READERS["images"](shard(tmp_path, "images", members=("a.jpg",)), Fields()))
+
+
+def test_an_image_that_is_gone_from_a_store_is_a_reject(emulator):
+    beam_options.parse(emulator.options(emulator.port))
+    emulator.put("in/a.jpg", jpeg())
+    group = shard(f"{emulator.scheme}://bucket/in", "images", members=("a.jpg", "gone.jpg"))
+    sample, gone = READERS["images"](group, Fields())
+    assert sample.encoded == jpeg()
+    assert gone.error_type == ErrorType.UNREADABLE
+    assert gone.message.startswith("FileNotFoundError: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(404, "FileNotFoundError"), (403, "PermissionError"), (401, "PermissionError")]
+)
+def test_an_image_that_a_store_does_not_give_is_a_reject(monkeypatch, code, kind):
+    def refuse(path, **_):
+        raise RefusedError(code)
+
+    monkeypatch.setattr(store.FileSystems, "open", refuse)
+    (sample,) = READERS["images"](shard("gs://bucket/in", "images", members=("a.jpg",)), Fields())
+    assert sample.error_type == ErrorType.UNREADABLE
+    assert sample.message.startswith(f"{kind}: ")
+
+
+def test_rows_that_are_gone_from_a_store_are_no_damaged_file(emulator):
+    beam_options.parse(emulator.options(emulator.port))
+    path = f"{emulator.scheme}://bucket/out/images/gone.parquet"
+    with pytest.raises(FileNotFoundError, match="gone"), open_parquet(path):
+        pass
+
+
+def test_a_store_that_refuses_is_one_line(monkeypatch, tiny, capsys):
+    def refuse(path, **_):
+        raise RefusedError(403)
+
+    monkeypatch.setattr(store.FileSystems, "exists", refuse)
+    assert run("gs://bucket/in/*.tar", "gs://bucket/out", tiny) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cambeam: [Errno 13] RefusedError: 403 GET https://storage/file?token=***")
+    assert line.endswith(": 'gs://bucket/out/_plan/shards.jsonl'")

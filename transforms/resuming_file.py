@@ -1,14 +1,13 @@
 """A file of a store that is read on where a connection broke."""
 
 import contextlib
-import errno
 import io
 from typing import Any
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.retries import is_missing, persistent
+from transforms.retries import persistent, raise_as_of_disk
 
 RAW = CompressionTypes.UNCOMPRESSED  # else Beam would unpack what it thinks a name says
 
@@ -38,10 +37,7 @@ class ResumingFile(io.RawIOBase):
         try:
             data = self._read_on(len(buffer))
         except Exception as error:
-            if is_missing(error):
-                raise
-            # with a number, as the errors of disks have: no reader may take it for a damaged file
-            raise OSError(errno.EIO, f"{self._path} can't be read: {type(error).__name__}: {error}") from error
+            raise_as_of_disk(error, self._path)
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -60,8 +56,14 @@ class ResumingFile(io.RawIOBase):
                 self._close_file()
             raise
 
-    @persistent
     def _size(self) -> int:
+        try:
+            return self._ask_size()
+        except Exception as error:
+            raise_as_of_disk(error, self._path)
+
+    @persistent
+    def _ask_size(self) -> int:
         return FileSystems.get_filesystem(self._path).metadata(self._path).size_in_bytes
 
     def close(self) -> None:

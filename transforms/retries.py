@@ -1,13 +1,15 @@
 """Asking a store again: a request that fails for a reason that may pass is made again, with growing pauses."""
 
+import errno
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.utils import retry
 
 _RETRIES, _FIRST_PAUSE_SECONDS = 6, 0.5  # about half a minute in all
-_MISSING, _REFUSED = {404}, {400, 401, 403, 405, 409, 412}  # HTTP: asking again changes nothing
+_MISSING, _FORBIDDEN = {404}, {401, 403}  # HTTP
+_REFUSED = {400, 405, 409, 412} | _FORBIDDEN  # asking again changes nothing
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -21,6 +23,18 @@ def persistent(function: Function) -> Function:
 def is_missing(error: BaseException) -> bool:
     """Tells whether an error says that a file does not exist."""
     return _has_status(error, _MISSING, FileNotFoundError)
+
+
+def raise_as_of_disk(error: Exception, path: str) -> NoReturn:
+    """Raises what a disk would: FileNotFoundError, PermissionError, or an OSError with the number of a failed disk.
+
+    All have a number: no reader may take them for a damaged file.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+    forbidden = _has_status(error, _FORBIDDEN, PermissionError)
+    number = errno.ENOENT if is_missing(error) else errno.EACCES if forbidden else errno.EIO
+    raise OSError(number, f"{type(error).__name__}: {' '.join(str(error).split())}", path) from error
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.resuming_file import RAW, ResumingFile
-from transforms.retries import Function, is_missing, persistent
+from transforms.retries import Function, is_missing, persistent, raise_as_of_disk
 
 _BUFFER_BYTES = 1 << 20
 
@@ -31,12 +31,19 @@ def join(*parts: str) -> str:
 
 
 def _retried(function: Function) -> Function:
-    """Makes a function of a path try again where the path is not local."""
+    """Makes a function of a path try again where the path is not local, and raise what a disk would."""
     on_stores = persistent(function)
 
     @functools.wraps(function)
     def wrapper(path: str, *args):
-        return function(path, *args) if is_local(path) else on_stores(path, *args)
+        if is_local(path):
+            return function(path, *args)
+        try:
+            return on_stores(path, *args)
+        except ValueError:  # of a path that no store takes
+            raise
+        except Exception as error:
+            raise_as_of_disk(error, path)
 
     return wrapper  # type: ignore[return-value] # the same signature
 
