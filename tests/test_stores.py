@@ -252,3 +252,20 @@ def test_a_store_that_refuses_is_one_line(monkeypatch, tiny, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cambeam: [Errno 13] RefusedError: 403 GET https://storage/file?token=***")
     assert line.endswith(": 'gs://bucket/out/_plan/shards.jsonl'")
+
+
+def test_what_is_interrupted_while_it_is_written_is_not_there(emulator, monkeypatch):
+    beam_options.parse(emulator.options(emulator.port))
+    root, content = f"{emulator.scheme}://bucket/written", bytes(3 << 20)
+
+    def interrupt(source, file, *_):
+        file.write(source.read(1 << 20))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transforms.store.shutil.copyfileobj", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.write_bytes(f"{root}/model.keras", content, f"{root}/_tmp/model")
+    assert "written/model.keras" not in emulator.get("written/")
+    store.write_bytes(f"{root}/model.keras", content, f"{root}/_tmp/model")
+    assert emulator.get("written/") == {"written/model.keras": content}

@@ -57,7 +57,7 @@ def open_read(path: str) -> io.BufferedReader:
 
 @_retried
 def upload(path: str, content: IO[bytes]) -> None:
-    """Writes a file of a store from the begin of a local one; it appears there whole or not at all."""
+    """Writes a file of a store from the begin of a local one; interrupted, it may leave a part of it there."""
     content.seek(0)
     with FileSystems.create(path, compression_type=RAW) as file:
         shutil.copyfileobj(content, file, _BUFFER_BYTES)
@@ -101,8 +101,11 @@ def write_bytes(path: str, content: bytes, temporary_path: str) -> None:
         with open(temporary_path, "wb") as file:
             file.write(content)
         rename(temporary_path, path)
+    elif len(content) <= _BUFFER_BYTES:
+        upload(path, io.BytesIO(content))  # in one piece, so that it is there whole or not at all
     else:
-        upload(path, io.BytesIO(content))  # stores show whole files only
+        upload(temporary_path, io.BytesIO(content))  # interrupted, S3 would show a part of it
+        rename(temporary_path, path)
 
 
 def rename(source: str, destination: str) -> None:
