@@ -102,9 +102,14 @@ def shares_process(options: PipelineOptions) -> bool:
     return is_in_process(options) and options.view_as(DirectOptions).direct_running_mode != "multi_processing"
 
 
+def is_dataflow(options: PipelineOptions) -> bool:
+    """Tells whether the run is for Google Cloud Dataflow."""
+    return options.view_as(StandardOptions).runner == "DataflowRunner"
+
+
 def is_dry_run(options: PipelineOptions) -> bool:
     """Tells whether a job is built for Dataflow and thrown away; other runners don't know dry runs."""
-    return options.view_as(StandardOptions).runner == "DataflowRunner" and bool(options.view_as(TestOptions).dry_run)
+    return is_dataflow(options) and bool(options.view_as(TestOptions).dry_run)
 
 
 def only_builds_job(options: PipelineOptions) -> bool:

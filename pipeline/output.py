@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pipeline import settings
@@ -56,6 +57,17 @@ def layout_of(config: Config) -> Layout:
     if not os.access(existing, os.W_OK):
         raise UsageError(f"the output {path!r} can't be written to")
     return Layout(path)
+
+
+def check_reachable(paths: Iterable[str]) -> None:
+    """Checks that workers on other machines can reach input and output.
+
+    Raises:
+      UsageError: one of them is on this machine.
+    """
+    for path in paths:
+        if store.is_local(path):
+            raise UsageError(f"workers of Dataflow can't reach {path!r}: input and output must be on a store")
 
 
 def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrite: bool, retry_failed: bool) -> Work:

@@ -134,10 +134,13 @@ def read_run_plan(path: str) -> Iterator[Shard]:
     """Yields the shards of a run.
 
     Raises:
-      PlanError: the plan is gone; a run without one would be complete at once.
+      PlanError: the plan is gone, or on another machine; a run without one would be complete at once.
     """
     if not store.exists(path):
-        raise PlanError(f"the plan of this run, {path}, is gone: run the command again")
+        raise PlanError(
+            f"the plan of this run, {path}, is gone, or this worker can't reach it: "
+            "run the command again, with an --output that all workers reach"
+        )
     return read_plan(path)
 
 

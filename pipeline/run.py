@@ -16,7 +16,7 @@ from pipeline import __version__, beam_options, model_staging, progress, setting
 from pipeline.config import Config
 from pipeline.execution import Execution, Terminated, root_cause
 from pipeline.graph import Job, label_images
-from pipeline.output import delete_temporary, find_work, layout_of, prepare
+from pipeline.output import check_reachable, delete_temporary, find_work, layout_of, prepare
 from pipeline.plan import make_plan
 from transforms import model, store
 from transforms.engine import Engine, EngineSettings, shared_engine
@@ -59,6 +59,8 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     beam_flags = beam_options.merge(config.beam, beam_flags)
     options = beam_options.parse(beam_flags)
     layout = layout_of(config)
+    if beam_options.is_dataflow(options):
+        check_reachable([layout.root, *config.input.pattern])
     plan = make_plan(config.input, layout)
     row_settings, job = _resolve(config, layout)
     work = find_work(layout, plan, row_settings, flags.overwrite, flags.retry_failed)

@@ -249,5 +249,5 @@ def test_a_folder_may_have_any_name(layout, data):
 
 
 def test_a_run_without_its_plan_fails(tmp_path):
-    with pytest.raises(PlanError, match="is gone"):
+    with pytest.raises(PlanError, match="is gone, or this worker can't reach it: run the command again"):
         read_run_plan(str(tmp_path / "plan.jsonl"))

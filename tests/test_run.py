@@ -430,7 +430,7 @@ def test_beam_options_of_the_config_reach_the_runner_and_not_the_rows(label, dat
     ("options", "reason"),
     [
         (["--runner=PortableRunner", "--job_endpoint=localhost:1"], "no job server answers"),
-        (["--runner=DataflowRunner", "--no_auth"], "Missing required option: project"),
+        (["--environment_type=PROCESS"], "Option process_command is required"),
     ],
     ids=["job server", "option"],
 )
@@ -444,3 +444,13 @@ def test_a_runner_that_can_not_be_used_leaves_the_output_as_it_was(label, data, 
     assert code == 2
     assert reason in said
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+@pytest.mark.parametrize("local", ["input", "output"])
+def test_dataflow_takes_no_local_paths(label, data, tmp_path, local):
+    source = data if local == "input" else "gs://bucket/in/*.tar"
+    out = tmp_path / "out" if local == "output" else "gs://bucket/out"
+    code, said = label(source, out, "--runner=DataflowRunner", "--project=p", "--region=us-central1")
+    assert code == 2
+    assert said.startswith(f"cambeam: workers of Dataflow can't reach {str(data if local == 'input' else out)!r}")
+    assert not (tmp_path / "out").exists()
