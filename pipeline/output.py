@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pipeline import settings
 from pipeline.config import Config
 from pipeline.graph import Job
-from pipeline.plan import Plan, write_plan
+from pipeline.plan import Plan, read_plan, write_plan
 from transforms import store
 from transforms.layout import Layout
 from transforms.records import Shard
@@ -114,7 +114,11 @@ def prepare(layout: Layout, plan: Plan, work: Work, row_settings: dict[str, Any]
     list(thread_pool("read").map(store.delete, map(layout.marker, work.again)))
     store.write_json(layout.settings, row_settings, layout.temporary(job.run_id, "settings.json"))
     store.write_json(layout.class_names, job.class_names, layout.temporary(job.run_id, "class_names.json"))
-    write_plan(layout.plan, [*plan.shards, *plan.elsewhere], layout.temporary(job.run_id, "all.jsonl"))
+    known = [*plan.shards, *plan.elsewhere]
+    known_ids = {shard.shard_id for shard in known}
+    # by runs of other inputs, while this one loaded its model
+    added = [shard for shard in read_plan(layout.plan) if shard.shard_id not in known_ids]
+    write_plan(layout.plan, [*known, *added], layout.temporary(job.run_id, "all.jsonl"))
     write_plan(job.plan_path, plan.shards, f"{job.plan_path}.part")
 
 

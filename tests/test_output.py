@@ -4,12 +4,12 @@ import pathlib
 import pytest
 
 from pipeline.output import UsageError, Work, find_work, prepare
-from pipeline.plan import Plan, read_plan
+from pipeline.plan import Plan, read_plan, write_plan
 from tests.factories import shard
 from transforms import store
 from transforms.layout import Layout
 
-A, B, C = (shard(f"/data/{name}.tar") for name in "abc")
+A, B, C, D = (shard(f"/data/{name}.tar") for name in "abcd")
 SETTINGS = {"model": "m", "config": {"boxes": {"threshold_frac": 0.4}}}
 OTHER = {"model": "m", "config": {"boxes": {"threshold_frac": 0.5}}}
 
@@ -62,6 +62,12 @@ def test_what_is_done_again_loses_its_marker_and_the_plan_is_kept(layout):
     assert not store.exists(layout.success)
     assert list(read_plan(layout.plan)) == [A, B, C]
     assert list(read_plan(layout.temporary("run", "plan.jsonl"))) == [A, B]
+
+
+def test_shards_that_another_run_has_planned_since_are_kept(layout):
+    write_plan(layout.plan, [B, A, D], layout.temporary("other", "plan"))
+    prepare(layout, Plan([A, B], [C], [], 0), Work([], [], []), SETTINGS, Job(layout))
+    assert list(read_plan(layout.plan)) == [A, B, C, D]
 
 
 def test_temporary_files_of_others_go_after_a_day(layout):
