@@ -34,20 +34,20 @@ def layout(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "settings", "retry_failed", "left", "again"),
+    ("changed", "settings", "retry_failed", "left", "again", "strangers"),
     [
-        ([], SETTINGS, False, [C], []),
-        ([A.shard_id, C.shard_id], SETTINGS, False, [A, C], [A]),
-        ([], SETTINGS, True, [B, C], [B]),
-        ([], OTHER, False, [A, B, C], [A, B]),
+        ([], SETTINGS, False, [C], [], "they stay, uncounted"),
+        ([A.shard_id, C.shard_id], SETTINGS, False, [A, C], [A], "they stay, uncounted"),
+        ([], SETTINGS, True, [B, C], [B], "they stay, uncounted"),
+        ([], OTHER, False, [A, B, C], [A, B], "their rows, of other settings, are deleted"),
     ],
     ids=["new", "changed", "retry failed", "other settings"],
 )
-def test_what_is_left_is_found_and_nothing_changed(layout, changed, settings, retry_failed, left, again):
+def test_what_is_left_is_found_and_nothing_changed(layout, changed, settings, retry_failed, left, again, strangers):
     before = store.files_below(layout.root)
     work = find_work(layout, Plan([A, B, C], [], changed, 0), settings, True, retry_failed)
     assert (work.left, work.again) == (left, [shard.shard_id for shard in again])
-    assert "1 shards in the output are not in this input; they stay, uncounted" in work.notes
+    assert f"1 shards in the output are not in this input; {strangers}" in work.notes
     assert store.files_below(layout.root) == before
 
 
@@ -62,6 +62,15 @@ def test_what_is_done_again_loses_its_marker_and_the_plan_is_kept(layout):
     assert not store.exists(layout.success)
     assert list(read_plan(layout.plan)) == [A, B, C]
     assert list(read_plan(layout.temporary("run", "plan.jsonl"))) == [A, B]
+
+
+def test_rows_of_other_settings_go_with_their_markers_where_no_run_replaces_them(layout):
+    for path in (layout.images("stranger"), layout.rejects("stranger"), layout.images(A.shard_id)):
+        store.write_json(path, {}, layout.temporary("old", "file"))
+    plan = Plan([A, B], [], [], 0)
+    prepare(layout, plan, find_work(layout, plan, OTHER, True, False), OTHER, Job(layout))
+    assert sorted(layout.present()) == [(A.shard_id, "images"), (B.shard_id, "rejects")]
+    assert store.read_json(layout.settings) == OTHER
 
 
 def test_shards_that_another_run_has_planned_since_are_kept(layout):

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline import cli, graph
 from pipeline.execution import Execution
+from pipeline.rows import open_output
 from tests.factories import encode, gradient, jpeg, tiny_model, write_samples, write_tar
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -261,6 +262,20 @@ def test_other_settings_are_refused_and_overwrite_replaces_the_rows(label, data,
     assert rows(out)["image_id"] == expected["image_id"]
     assert rows(out)["box"] != expected["box"]
     assert label(data, out, "--set=model.batch_size=3", changed)[0] == 0  # changes no row
+
+
+def test_overwriting_a_part_leaves_no_rows_of_other_settings(label, data, tmp_path):
+    out, changed = tmp_path / "out", "--set=boxes.threshold_frac=0.7"
+    label(data, out)
+    code, said = label(data / "a.tar", out, changed, "--overwrite")
+    assert code == 0
+    assert "2 shards in the output are not in this input; their rows, of other settings, are deleted" in said
+    assert rows(out).num_rows == 9
+    assert [totals.written for totals in open_output(str(out)).done.values()] == [9]
+    code, said = label(data, out, changed)
+    assert code == 0
+    assert "1 of 3 shards are done already" in said
+    assert rows(out).num_rows == 13
 
 
 def test_another_model_is_another_fingerprint(label, data, tmp_path):
