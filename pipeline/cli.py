@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--input", action="append", metavar="PATTERN", help="a shard, a folder or a glob; repeatable")
     run.add_argument("--output", metavar="DIR", help="where the Parquet goes; local, gs:// or s3://")
     run.add_argument("--model", metavar="MODEL", help="demo, imagenet, PATH.keras or a SavedModel's folder")
-    run.add_argument("--overwrite", action="store_true", help="replace all rows that were made with other settings")
+    run.add_argument("--overwrite", action="store_true", help="replace rows that were made with other settings")
     run.add_argument("--retry-failed", action="store_true", help="do the shards again that have rejects")
 
     demo = add("demo", "Labels 64 generated scenes with the built-in model.", _demo)

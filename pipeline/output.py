@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pipeline import settings
@@ -28,13 +28,11 @@ class Work(NamedTuple):
       left: shards that are not done, or are to be done again.
       again: ids of those that are done, and are to be done again.
       notes: what the user should know of it, a line each.
-      dropped: ids of shards of other inputs that are done with settings which are being replaced.
     """
 
     left: list[Shard]
     again: list[str]
     notes: list[str]
-    dropped: Sequence[str] = ()
 
 
 def layout_of(config: Config) -> Layout:
@@ -81,14 +79,16 @@ def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrit
     Raises:
       UsageError: rows of different models or settings would be mixed.
     """
-    earlier = store.read_json(layout.settings)
-    if earlier and earlier != row_settings and not overwrite:
+    earlier, marked = store.read_json(layout.settings), set(layout.marked())
+    strangers = marked - {shard.shard_id for shard in plan.shards}
+    if earlier and earlier != row_settings and (strangers or not overwrite):
         changes = "; ".join(settings.differences(earlier, row_settings))
+        way_out = "pass --overwrite to replace them"
+        if overwrite:
+            way_out = f"{len(strangers)} shards of them are not in this input and would stay, so give all the input"
         raise UsageError(
-            f"{layout.root} holds rows of other settings ({changes}): pass --overwrite to replace all of them, "
-            "or choose another --output"
+            f"{layout.root} holds rows of other settings ({changes}): {way_out}, or choose another --output"
         )
-    marked = set(layout.marked())
     invalid = set(plan.changed)
     if earlier != row_settings:
         invalid |= marked
@@ -96,17 +96,14 @@ def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrit
         invalid |= {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
     done = marked - invalid
     left = [shard for shard in plan.shards if shard.shard_id not in done]
-    strangers = marked - {shard.shard_id for shard in plan.shards}
-    dropped = sorted(strangers) if earlier and earlier != row_settings else []
     counts = [
         (len(plan.shards) - len(left), f"of {len(plan.shards)} shards are done already"),
         (len(set(plan.changed) & marked), "shards have changed since they were done, and are done again"),
-        (len(strangers) - len(dropped), "shards in the output are not in this input; they stay, uncounted"),
-        (len(dropped), "shards in the output are not in this input; their rows, of other settings, are deleted"),
+        (len(strangers), "shards in the output are not in this input; they stay, uncounted"),
         (plan.ignored, "files of the input are neither shards nor images, and are ignored"),
     ]
     again = [shard.shard_id for shard in left if shard.shard_id in marked]
-    return Work(left, again, [f"{count} {what}" for count, what in counts if count], dropped)
+    return Work(left, again, [f"{count} {what}" for count, what in counts if count])
 
 
 def prepare(layout: Layout, plan: Plan, work: Work, row_settings: dict[str, Any], job: Job) -> None:
@@ -114,10 +111,8 @@ def prepare(layout: Layout, plan: Plan, work: Work, row_settings: dict[str, Any]
     _delete_old_temporary(layout)
     if work.left:
         store.delete(layout.success)
-    # else progress would count what is to be done again as done, and readers take rows of two models for one's
-    stale = [layout.marker(shard_id) for shard_id in (*work.again, *work.dropped)]
-    stale += [path(shard_id) for shard_id in work.dropped for path in (layout.images, layout.rejects)]
-    list(thread_pool("read").map(store.delete, stale))
+    # else progress would count what is to be done again as done
+    list(thread_pool("read").map(store.delete, map(layout.marker, work.again)))
     store.write_json(layout.settings, row_settings, layout.temporary(job.run_id, "settings.json"))
     store.write_json(layout.class_names, job.class_names, layout.temporary(job.run_id, "class_names.json"))
     known = [*plan.shards, *plan.elsewhere]

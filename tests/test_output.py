@@ -34,21 +34,22 @@ def layout(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "settings", "retry_failed", "left", "again", "strangers"),
-    [
-        ([], SETTINGS, False, [C], [], "they stay, uncounted"),
-        ([A.shard_id, C.shard_id], SETTINGS, False, [A, C], [A], "they stay, uncounted"),
-        ([], SETTINGS, True, [B, C], [B], "they stay, uncounted"),
-        ([], OTHER, False, [A, B, C], [A, B], "their rows, of other settings, are deleted"),
-    ],
-    ids=["new", "changed", "retry failed", "other settings"],
+    ("changed", "retry_failed", "left", "again"),
+    [([], False, [C], []), ([A.shard_id, C.shard_id], False, [A, C], [A]), ([], True, [B, C], [B])],
+    ids=["new", "changed", "retry failed"],
 )
-def test_what_is_left_is_found_and_nothing_changed(layout, changed, settings, retry_failed, left, again, strangers):
+def test_what_is_left_is_found_and_nothing_changed(layout, changed, retry_failed, left, again):
     before = store.files_below(layout.root)
-    work = find_work(layout, Plan([A, B, C], [], changed, 0), settings, True, retry_failed)
+    work = find_work(layout, Plan([A, B, C], [], changed, 0), SETTINGS, True, retry_failed)
     assert (work.left, work.again) == (left, [shard.shard_id for shard in again])
-    assert f"1 shards in the output are not in this input; {strangers}" in work.notes
+    assert "1 shards in the output are not in this input; they stay, uncounted" in work.notes
     assert store.files_below(layout.root) == before
+
+
+def test_other_settings_replace_all_that_is_there(layout):
+    store.delete(layout.marker("stranger"))
+    work = find_work(layout, Plan([A, B, C], [], [], 0), OTHER, True, False)
+    assert (work.left, work.again) == ([A, B, C], [A.shard_id, B.shard_id])
 
 
 def test_other_settings_are_refused(layout):
@@ -64,13 +65,9 @@ def test_what_is_done_again_loses_its_marker_and_the_plan_is_kept(layout):
     assert list(read_plan(layout.temporary("run", "plan.jsonl"))) == [A, B]
 
 
-def test_rows_of_other_settings_go_with_their_markers_where_no_run_replaces_them(layout):
-    for path in (layout.images("stranger"), layout.rejects("stranger"), layout.images(A.shard_id)):
-        store.write_json(path, {}, layout.temporary("old", "file"))
-    plan = Plan([A, B], [], [], 0)
-    prepare(layout, plan, find_work(layout, plan, OTHER, True, False), OTHER, Job(layout))
-    assert sorted(layout.present()) == [(A.shard_id, "images"), (B.shard_id, "rejects")]
-    assert store.read_json(layout.settings) == OTHER
+def test_rows_of_two_settings_are_not_mixed(layout):
+    with pytest.raises(UsageError, match="1 shards of them are not in this input and would stay, so give all"):
+        find_work(layout, Plan([A, B, C], [], [], 0), OTHER, True, False)
 
 
 def test_shards_that_another_run_has_planned_since_are_kept(layout):

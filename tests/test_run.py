@@ -16,7 +16,6 @@ import pytest
 
 from pipeline import cli, graph
 from pipeline.execution import Execution
-from pipeline.rows import open_output
 from tests.factories import encode, gradient, jpeg, tiny_model, write_samples, write_tar
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -264,18 +263,14 @@ def test_other_settings_are_refused_and_overwrite_replaces_the_rows(label, data,
     assert label(data, out, "--set=model.batch_size=3", changed)[0] == 0  # changes no row
 
 
-def test_overwriting_a_part_leaves_no_rows_of_other_settings(label, data, tmp_path):
+def test_overwriting_a_part_of_other_settings_is_refused(label, data, tmp_path):
     out, changed = tmp_path / "out", "--set=boxes.threshold_frac=0.7"
     label(data, out)
+    before = rows(out)
     code, said = label(data / "a.tar", out, changed, "--overwrite")
-    assert code == 0
-    assert "2 shards in the output are not in this input; their rows, of other settings, are deleted" in said
-    assert rows(out).num_rows == 9
-    assert [totals.written for totals in open_output(str(out)).done.values()] == [9]
-    code, said = label(data, out, changed)
-    assert code == 0
-    assert "1 of 3 shards are done already" in said
-    assert rows(out).num_rows == 13
+    assert code == 2
+    assert "2 shards of them are not in this input and would stay, so give all the input" in said
+    assert rows(out).equals(before)
 
 
 def test_another_model_is_another_fingerprint(label, data, tmp_path):
