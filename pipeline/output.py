@@ -85,7 +85,10 @@ def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrit
         changes = "; ".join(settings.differences(earlier, row_settings))
         way_out = "pass --overwrite to replace them"
         if overwrite:
-            way_out = f"{len(strangers)} shards of them are not in this input and would stay, so give all the input"
+            way_out = (
+                f"{len(strangers)} shards of them are not in this input and would stay, {min(strangers)} for one; "
+                f"give all the input, or delete {layout.marker(min(strangers))} and its like"
+            )
         raise UsageError(
             f"{layout.root} holds rows of other settings ({changes}): {way_out}, or choose another --output"
         )

@@ -212,6 +212,21 @@ def test_a_model_that_xla_cannot_compile_runs_without_it(saved, monkeypatch, cap
     np.testing.assert_allclose(got.cams, expected.cams, rtol=1e-5, atol=1e-6)
 
 
+def test_memory_that_xla_alone_lacks_does_not_shrink_batches(saved, monkeypatch, caplog):
+    real_run, sizes = Engine._run, []
+
+    def run(self, pixels, labels):
+        if self._use_xla:
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        sizes.append(len(pixels))
+        return real_run(self, pixels, labels)
+
+    monkeypatch.setattr(Engine, "_run", run)
+    monkeypatch.setattr(device, "resolve", lambda precision: device.Device("a GPU", True, "float32", "a test"))
+    Engine(EngineSettings(saved(), batch_size=4))
+    assert sizes == [4]
+
+
 class GpuOf(Engine):
     """An engine on a made-up GPU whose memory holds a number of images."""
 

@@ -66,7 +66,7 @@ def test_what_is_done_again_loses_its_marker_and_the_plan_is_kept(layout):
 
 
 def test_rows_of_two_settings_are_not_mixed(layout):
-    with pytest.raises(UsageError, match="1 shards of them are not in this input and would stay, so give all"):
+    with pytest.raises(UsageError, match="1 shards of them are not in this input and would stay, stranger for one"):
         find_work(layout, Plan([A, B, C], [], [], 0), OTHER, True, False)
 
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from transforms.threads import map_ahead, num_cores, thread_pool
+from transforms.threads import Budget, map_ahead, num_cores, thread_pool
 
 
 def test_results_come_in_order_whatever_finishes_first():
@@ -92,3 +92,27 @@ def test_kinds_of_work_have_pools_of_their_own():
     assert thread_pool("a") is thread_pool("a")
     assert thread_pool("a") is not thread_pool("b")
     assert num_cores() >= 1
+
+
+def test_what_is_large_gets_its_turn_among_many_small():
+    budget, given = Budget(10), threading.Event()
+    budget.take(6)
+    budget.take(4)
+    order = []
+
+    def take(amount):
+        budget.take(amount)
+        order.append(amount)
+        given.set()
+
+    threads = [threading.Thread(target=take, args=(amount,)) for amount in (8, 2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    budget.give(4)  # enough for the small one, which came later
+    assert not given.wait(0.1)
+    budget.give(6)
+    for thread in threads:
+        thread.join(5)
+    assert order == [8, 2]
+    assert not budget.take(5, timeout_s=0.01)

@@ -102,10 +102,11 @@ def test_links_are_rejects_in_their_sample(tmp_path):
     os.link(tmp_path / "a.cls", tmp_path / "c.cls")
     (tmp_path / "b.txt").symlink_to("a.txt")
     (tmp_path / "README").symlink_to("a.txt")
+    (tmp_path / "data.v1").symlink_to("data")
     (tmp_path / "b.cls").write_bytes(b"6")
     (tmp_path / "c.jpg").write_bytes(b"3")
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        for name in ("a.jpg", "a.cls", "b.jpg", "b.txt", "b.cls", "README", "c.jpg", "c.cls", "d.jpg"):
+        for name in ("a.jpg", "a.cls", "b.jpg", "b.txt", "b.cls", "README", "data.v1", "c.jpg", "c.cls", "d.jpg"):
             tar.add(tmp_path / name, name)
     counts = Counts()
     good, hard, labelled, symbolic = read(tmp_path / "x.tar", counts=counts)
@@ -115,4 +116,4 @@ def test_links_are_rejects_in_their_sample(tmp_path):
     assert hard.message == symbolic.message == "a link to 'a.jpg', and links are not followed"
     assert (labelled.image_id, labelled.error_type) == ("c", ErrorType.BAD_LABEL)
     assert labelled.message == "LabelError: a link to 'a.cls', and links are not followed"
-    assert counts == {"members_ignored": 2}
+    assert counts == {"members_ignored": 3}

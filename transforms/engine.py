@@ -66,7 +66,6 @@ class Engine:
         if self.classifier.float32_only and self.device.precision != "float32":
             self.device = self.device._replace(precision="float32", reason="the only one of a SavedModel")
         self.num_classes = self.classifier.head.num_classes
-        self._max_piece = settings.batch_size
         self._start(use_xla=self.device.is_gpu)
 
     @property
@@ -129,6 +128,7 @@ class Engine:
         import tensorflow as tf
 
         self._use_xla = use_xla
+        self._max_piece: int = self.settings.batch_size
         self._function = self._compile(self.device.precision)
         try:
             self._check()

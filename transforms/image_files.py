@@ -42,7 +42,9 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts
             label_file = labels.get(image_id)
             label_bytes = _read(store.join(shard.uri, label_file), _MAX_LABEL_BYTES) if label_file else None
         except OSError as error:
-            if not (store.is_missing(error) or isinstance(error, PermissionError | IsADirectoryError)):
+            # a store that refuses does so for the account, not for the image
+            refused = isinstance(error, PermissionError | IsADirectoryError) and store.is_local(uri)
+            if not (store.is_missing(error) or refused):
                 raise  # the store or the disk failed: the image may be read later
             return BadSample(image_id, uri, ErrorType.UNREADABLE, f"{type(error).__name__}: {error}")
         if encoded is None:

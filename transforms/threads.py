@@ -4,6 +4,7 @@ import functools
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -29,18 +30,30 @@ def thread_pool(kind: str) -> ThreadPoolExecutor:
 
 
 class Budget:
-    """Bounds what is held at once, in any unit: those who would go beyond it wait. What is larger is held alone."""
+    """Bounds what is held at once, in any unit: those who would go beyond it wait, the first of them until it has room.
+
+    What is larger than the limit is held alone.
+    """
 
     def __init__(self, limit: int):
         self._limit, self._held = limit, 0
+        self._queue: deque[object] = deque()
         self._changed = threading.Condition()
 
     def take(self, amount: int, timeout_s: float | None = None) -> bool:
         """Waits until there is room, and takes it. Returns False where it gave up waiting."""
+        ticket = object()
+
+        def is_next_and_fits() -> bool:
+            return self._queue[0] is ticket and (not self._held or self._held + amount <= self._limit)
+
         with self._changed:
-            fits = self._changed.wait_for(lambda: not self._held or self._held + amount <= self._limit, timeout_s)
+            self._queue.append(ticket)
+            fits = self._changed.wait_for(is_next_and_fits, timeout_s)
+            self._queue.remove(ticket)
             if fits:
                 self._held += amount
+            self._changed.notify_all()
             return fits
 
     def give(self, amount: int) -> None:

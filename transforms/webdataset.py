@@ -84,6 +84,9 @@ def _group_members(tar: tarfile.TarFile, fields: Fields, counts: Counts) -> Iter
                 counts["members_ignored"] += member.isfile() or is_link
                 continue
             key, extension = name.groups()
+            if is_link and not is_wanted(extension):
+                counts["members_ignored"] += 1
+                continue
             if key != current or extension in members:
                 if current is not None:
                     yield current, members
