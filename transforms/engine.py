@@ -57,6 +57,8 @@ class Engine:
     several threads per operation, and keeps all cores busy however many shards are in work.
     """
 
+    _max_piece: int  # images that a GPU gets at a time
+
     def __init__(self, settings: EngineSettings):
         self.settings = settings
         self.device = devices.resolve(settings.precision)
@@ -128,7 +130,7 @@ class Engine:
         import tensorflow as tf
 
         self._use_xla = use_xla
-        self._max_piece: int = self.settings.batch_size
+        self._max_piece = self.settings.batch_size
         self._function = self._compile(self.device.precision)
         try:
             self._check()
