@@ -68,7 +68,7 @@ def check_shard(shard_id: str, planned: int, done: list[ShardDone], present: Con
     if not done:
         return Totals(problems=(f"{shard_id} was not done",), num_problems=1)
     shard = done[0]
-    problem = _problem(shard, present)
+    problems = _problems(shard, present)
     return Totals(
         1,
         shard.read,
@@ -78,24 +78,24 @@ def check_shard(shard_id: str, planned: int, done: list[ShardDone], present: Con
         shard.seconds,
         frozenset([shard.precision] if shard.precision else []),
         frozenset([shard.device] if shard.device else []),
-        (problem,) if problem else (),
-        1 if problem else 0,
+        problems,
+        len(problems),
     )
 
 
-def _problem(shard: ShardDone, present: Container[str]) -> str | None:
-    """Returns what is wrong with a shard that was done; None where nothing is."""
+def _problems(shard: ShardDone, present: Container[str]) -> tuple[str, ...]:
+    """Returns what is wrong with a shard that was done, one thing at most."""
     shard_id = shard.shard_id
     if MARKERS not in present:
-        return f"{shard_id} was done, but is gone from the output: run the same command again"
+        return (f"{shard_id} was done, but is gone from the output: run the same command again",)
     counts = {IMAGES: shard.written, REJECTS: shard.rejected}
     lost = [f"{folder}/{shard_id}.parquet" for folder, count in counts.items() if count and folder not in present]
     if lost:
         way_out = f"restore that, or delete {MARKERS}/{shard_id}.json and run the same command again"
-        return f"{shard_id} has lost {' and '.join(lost)}: {way_out}"
+        return (f"{shard_id} has lost {' and '.join(lost)}: {way_out}",)
     if shard.read != shard.written + shard.rejected:
-        return f"{shard_id} has {shard.read} images, but {shard.written} rows and {shard.rejected} rejects"
-    return None
+        return (f"{shard_id} has {shard.read} images, but {shard.written} rows and {shard.rejected} rejects",)
+    return ()
 
 
 @dataclass

@@ -80,18 +80,15 @@ def _group_members(tar: tarfile.TarFile, fields: Fields, counts: Counts) -> Iter
             tar.members = []  # type: ignore[attr-defined]  # tarfile would remember every member of the archive
             name = _MEMBER_NAME.fullmatch(member.name)
             is_link = member.islnk() or member.issym()
-            if name is None or not (member.isfile() or is_link):
+            if name is None or not (member.isfile() or (is_link and is_wanted(name[2]))):
                 counts["members_ignored"] += member.isfile() or is_link
                 continue
             key, extension = name.groups()
-            if is_link and not is_wanted(extension):
-                counts["members_ignored"] += 1
-                continue
             if key != current or extension in members:
                 if current is not None:
                     yield current, members
                 current, members, room = key, {}, samples.MAX_ENCODED_BYTES
-            if is_wanted(extension) and is_link:
+            if is_link:
                 members[extension] = member.linkname
             elif is_wanted(extension):
                 content = tar.extractfile(member)
