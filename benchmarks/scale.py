@@ -25,6 +25,7 @@ import rich.table
 from pipeline import config, run
 from transforms import predict
 from transforms.demo_model import CLASS_NAMES
+from transforms.device import Device
 from transforms.records import Predictions, Sample, Shard
 from transforms.shards import READERS
 
@@ -36,12 +37,8 @@ _SKEWED_SHARDS = 400
 class FakeEngine:
     """Takes as long as a model would, and says that everything is of the first class."""
 
-    class device:  # noqa: N801 # stands for the attribute of that name
-        precision, name = "float32", "a fake"
-
-    class classifier:  # noqa: N801 # stands for the attribute of that name
-        name, head = "fake", types.SimpleNamespace(description="none")
-
+    device = Device("a fake", is_gpu=False, precision="float32", reason="a benchmark")
+    classifier = types.SimpleNamespace(name="fake", head=types.SimpleNamespace(description="none"))
     side_px, num_classes = 32, len(CLASS_NAMES)
 
     def predict(self, pixels: np.ndarray, labels: np.ndarray) -> Predictions:

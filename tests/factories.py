@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
+from transforms.device import Device
 from transforms.records import Box, Image, Predictions, Reject, Shard, ShardBatch
 
 
@@ -126,9 +127,7 @@ class FakeEngine:
     """Fails on every batch that holds a pixel of value 13, gives NaN where there is one of 14, and counts its calls."""
 
     side_px = 2
-
-    class device:  # noqa: N801 # stands for the attribute of that name
-        precision, name = "float32", "a fake"
+    device = Device("a fake", is_gpu=False, precision="float32", reason="a test")
 
     def __init__(self):
         self.sizes: list[int] = []
