@@ -22,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle, PortableRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
+from transforms.errors import UserError
 from transforms.threads import num_cores
 
 _BEAMS_RUNNERS = {name.lower(): name for name in StandardOptions.KNOWN_RUNNER_NAMES}
@@ -31,7 +32,7 @@ _ANSWER_SECONDS = 20.0  # that a job server has to take a connection
 _logger = logging.getLogger("cambeam")
 
 
-class OptionError(ValueError):
+class OptionError(UserError):
     """An option that neither cambeam nor Beam knows, or a bad value; the message is one line for the user."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from pipeline.output import UsageError
+from transforms.errors import UserError
 from transforms import store
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
@@ -35,7 +35,7 @@ def choose_classes(wanted: Sequence[str] | None, model_classes: list[str]) -> Cl
       model_classes: names by index.
 
     Raises:
-      UsageError: a class that the model does not have, or a file that is no such list or mapping.
+      UserError: a class that the model does not have, or a file that is no such list or mapping.
     """
     if not wanted:
         return Classes(model_classes, np.arange(len(model_classes), dtype=np.int32))
@@ -55,15 +55,15 @@ def _read(path: str, model_classes: list[str]) -> list[tuple[int, str]]:
     try:
         content = yaml.safe_load(store.read_bytes(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"can't read the classes in {path!r}: {error}") from None
+        raise UserError(f"can't read the classes in {path!r}: {error}") from None
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if isinstance(content, list) and content:
         indices = [_index(entry, model_classes) for entry in content]
         return [(index, model_classes[index]) for index in indices]
     if isinstance(content, dict) and content and all(isinstance(name, str | int) for name in content.values()):
         return [(_index(entry, model_classes), str(name)) for entry, name in content.items()]
-    raise UsageError(f"{path} must hold a list of classes, or a mapping from the model's classes to names of your own")
+    raise UserError(f"{path} must hold a list of classes, or a mapping from the model's classes to names of your own")
 
 
 def _parse(text: str, model_classes: list[str]) -> list[int]:
@@ -81,4 +81,4 @@ def _index(entry: Any, model_classes: list[str]) -> int:
     longer = [name for name in model_classes if str(entry).lower() in name.lower()]  # "tabby" for "tabby, tabby cat"
     near = longer or difflib.get_close_matches(str(entry), model_classes, n=1)
     hint = f", did you mean {near[0]!r}?" if near else f": it has {len(model_classes)}, by name or index"
-    raise UsageError(f"the model has no class {entry!r}{hint}")
+    raise UserError(f"the model has no class {entry!r}{hint}")

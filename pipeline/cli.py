@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline import __version__
+from pipeline.exit_code import ExitCode
 from transforms.credentials import redact
+from transforms.errors import UserError
 
 _DESCRIPTION = "Labels every image of a collection with what a classifier sees and where it sees it."
 _RUN_EPILOG = "Options that cambeam does not know go to Beam unchanged, e.g. --runner=DataflowRunner --project=..."
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad usage, 3 too many images rejected."""
+def main(argv: Sequence[str] | None = None) -> ExitCode:
+    """Runs a command; returns what it ends with."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and arguments.command != "run":
@@ -27,19 +29,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     console = rich.console.Console(file=sys.stderr)
     try:
-        return int(arguments.run(arguments, rest, console))
-    except ValueError as error:  # the usage, config, plan and model errors, each one line
-        if arguments.verbose:
-            raise
-        console.print(f"cambeam: {redact(str(error))}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    except OSError as error:
-        if arguments.verbose:
-            raise
-        console.print(f"cambeam: {redact(str(error))}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 1
+        return arguments.run(arguments, rest, console)
     except KeyboardInterrupt:
-        return 130
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        if arguments.verbose:
+            raise
+        text = f"cambeam: {redact(_explain(error))}"
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        return ExitCode.USAGE if isinstance(error, UserError) else ExitCode.FAILED
+
+
+def _explain(error: Exception) -> str:
+    """Returns one line for an error: what the user, the disk or a store did says it itself."""
+    if isinstance(error, UserError | OSError):
+        return str(error)
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{reason}. This is a mistake in cambeam: please report it with what the same command with --verbose prints"
 
 
 def console_main() -> None:
@@ -159,7 +165,7 @@ def _set_up_logging(verbose: bool) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _run(arguments, beam_flags, console) -> int:
+def _run(arguments, beam_flags, console) -> ExitCode:
     from pipeline import config
     from pipeline.run import RunFlags, run
 
@@ -172,26 +178,26 @@ def _run(arguments, beam_flags, console) -> int:
     return run(settings, beam_flags, RunFlags(arguments.overwrite, arguments.retry_failed), console)
 
 
-def _demo(arguments, _, console) -> int:
+def _demo(arguments, _, console) -> ExitCode:
     from pipeline.demo import demo
 
     return demo(arguments.output, console)
 
 
-def _evaluate(arguments, _, console) -> int:
+def _evaluate(arguments, _, console) -> ExitCode:
     from pipeline.evaluate import EvaluateFlags, evaluate
 
     flags = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(EvaluateFlags)}
     return evaluate(EvaluateFlags(**flags), console)
 
 
-def _report(arguments, _, console) -> int:
+def _report(arguments, _, console) -> ExitCode:
     from pipeline.report import report
 
     return report(arguments.predictions, arguments.output, arguments.compare, arguments.gallery_images, console)
 
 
-def _export(arguments, _, console) -> int:
+def _export(arguments, _, console) -> ExitCode:
     from pipeline.export import Export, export
     from pipeline.selection import Selection
 
@@ -200,7 +206,7 @@ def _export(arguments, _, console) -> int:
     return export(Export(**{name: getattr(arguments, name) for name in names}, selection=selection), console)
 
 
-def _inspect(arguments, _, console) -> int:
+def _inspect(arguments, _, console) -> ExitCode:
     from pipeline import config
     from pipeline.inspect import inspect_model, inspect_output
 

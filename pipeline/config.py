@@ -8,12 +8,13 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from transforms.errors import UserError
 from transforms.credentials import has_credentials, redact
 
 BeamValue = bool | int | float | str
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """The configuration is not usable; the message is one line for the user."""
 
 

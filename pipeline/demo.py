@@ -13,7 +13,8 @@ import rich.table
 
 from pipeline import config, scenes
 from pipeline.report import write_report
-from pipeline.run import ExitCode, RunFlags, run
+from pipeline.exit_code import ExitCode
+from pipeline.run import RunFlags, run
 from transforms.boxes import iou
 
 NUM_SCENES, NUM_SHARDS = 64, 2

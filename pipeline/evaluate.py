@@ -13,11 +13,11 @@ from pipeline.evaluation import Evaluation, summarize, tune
 from pipeline.evaluation_report import notes, write_files, write_text
 from pipeline.judged_rows import Predictions
 from pipeline.map_scores import MapScorer, score_all
-from pipeline.output import UsageError
 from pipeline.rows import open_output
-from pipeline.run import ExitCode
+from pipeline.exit_code import ExitCode
 from pipeline.tally import Tally, TuningTally
 from pipeline.truth import Truth, read_truth
+from transforms.errors import UserError
 from transforms.scoring import Normalization
 from transforms.threads import num_cores
 
@@ -50,14 +50,14 @@ class EvaluateFlags:
 
     def __post_init__(self):
         if not 0.001 <= self.step <= 0.5:
-            raise ValueError(f"--step must lie in [0.001, 0.5], got {self.step}")
+            raise UserError(f"--step must lie in [0.001, 0.5], got {self.step}")
 
 
 def evaluate(flags: EvaluateFlags, console: rich.console.Console) -> ExitCode:
     """Evaluates a run, prints the result, and writes it as files where asked.
 
     Raises:
-      ValueError: TruthError, UsageError, an unknown normalisation: each one line.
+      UserError: TruthError, UserError, an unknown normalisation: each one line.
     """
     truth = read_truth(flags.truth)
     if flags.maps:
@@ -94,7 +94,7 @@ def evaluate(flags: EvaluateFlags, console: rich.console.Console) -> ExitCode:
 def _check_names(truth: Truth) -> None:
     for name in truth.names:
         if os.path.isabs(name) or ".." in name.split("/"):
-            raise UsageError(f"--maps: {name!r} would lie outside the folder")
+            raise UserError(f"--maps: {name!r} would lie outside the folder")
 
 
 def _result(

@@ -19,10 +19,10 @@ from pipeline.exporters.names import Names
 from pipeline.exporters.originals import OriginalError, extension_of, read_originals
 from pipeline.exporters.records import ExportBox, ExportImage
 from pipeline.exporters.writer import Writer
-from pipeline.output import UsageError
 from pipeline.rows import Output, class_names, has_consistency, open_output, row_batches
-from pipeline.run import ExitCode
+from pipeline.exit_code import ExitCode
 from pipeline.selection import COLUMNS, Best, Boxes, Selection, find_boxes
+from transforms.errors import UserError
 from transforms import store
 from transforms.records import Shard
 from transforms.shards import Fields
@@ -81,13 +81,13 @@ class Export:
     def __post_init__(self):
         known = FORMATS[self.format].images
         if self.images not in (None, *known):
-            raise UsageError(f"--images {self.images} is not for --format {self.format}, only {' or '.join(known)} is")
+            raise UserError(f"--images {self.images} is not for --format {self.format}, only {' or '.join(known)} is")
         if self.confidence and self.format != "yolo":
-            raise UsageError(f"--confidence is for --format yolo; {self.format} has the score of each box anyway")
+            raise UserError(f"--confidence is for --format yolo; {self.format} has the score of each box anyway")
         if not store.is_local(self.output):
-            raise UsageError(f"the export is written to a local folder, got --output {self.output}")
+            raise UserError(f"the export is written to a local folder, got --output {self.output}")
         if os.path.exists(self.output) and (not os.path.isdir(self.output) or os.listdir(self.output)):
-            raise UsageError(f"{self.output!r} exists and is not empty: choose another --output, or remove it")
+            raise UserError(f"{self.output!r} exists and is not empty: choose another --output, or remove it")
 
     @property
     def places(self) -> str:
@@ -99,7 +99,7 @@ def export(job: Export, console: rich.console.Console) -> ExitCode:
     """Writes the boxes of an output in a format. The folder appears when it is whole, or not at all.
 
     Raises:
-      UsageError: the output is none, or can't be selected from or written as is asked.
+      UserError: the output is none, or can't be selected from or written as is asked.
     """
     output = open_output(job.predictions)
     _check(job, output, console)
@@ -120,10 +120,10 @@ def export(job: Export, console: rich.console.Console) -> ExitCode:
 def _check(job: Export, output: Output, console: rich.console.Console) -> None:
     """Refuses what the output can't give, and says so where it is not complete."""
     if job.selection.min_consistency is not None and not has_consistency(output):
-        raise UsageError(f"--min-consistency: {job.predictions} was labelled without cam.flip, which measures it")
+        raise UserError(f"--min-consistency: {job.predictions} was labelled without cam.flip, which measures it")
     apart = [shard.uri for shard in output.with_rows if not (shard.members and store.is_local(shard.uri))]
     if job.places == "link" and apart:
-        raise UsageError(f"--images link is for local image files; those of {apart[0]} need --images copy")
+        raise UserError(f"--images link is for local image files; those of {apart[0]} need --images copy")
     if not output.complete:
         done, planned = len(output.done), len(output.planned)
         console.print(f"note: the output is not complete, {done} of {planned} shards are done", highlight=False)

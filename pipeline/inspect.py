@@ -12,7 +12,8 @@ import rich.table
 from pipeline import plan
 from pipeline.config import Config
 from pipeline.rows import Output, open_output
-from pipeline.run import ExitCode, engine_settings
+from pipeline.exit_code import ExitCode
+from pipeline.run import engine_settings
 from pipeline.settings import fingerprint
 from transforms import model, store
 from transforms.engine import Engine

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from pipeline.entries import ABSENT, Entries
 from pipeline.map_scores import MapBatch
-from pipeline.output import UsageError
 from pipeline.rows import Output, open_parquet, row_batches
 from pipeline.truth import SEVERAL_CLASSES, Truth
+from transforms.errors import UserError
 from transforms import scoring
 from transforms.images import model_view
 
@@ -83,7 +83,7 @@ class Predictions:
     def __init__(self, output: Output, truth: Truth):
         self._layout, self._shards, self._truth = output.layout, output.with_rows, truth
         if not self._shards:
-            raise UsageError(f"{output.layout.root!r} has no rows")
+            raise UserError(f"{output.layout.root!r} has no rows")
         self.counts = Counts()
         self.class_names: dict[int, str] = dict(enumerate(truth.class_names or []))
         self.about = self._metadata()
@@ -103,7 +103,7 @@ class Predictions:
         with open_parquet(path) as file:
             about = json.loads((file.schema_arrow.metadata or {}).get(b"cambeam", "null"))
         if not about:
-            raise UsageError(f"{path} was not written by cambeam")
+            raise UserError(f"{path} was not written by cambeam")
         return about
 
     def _join(self) -> list[np.ndarray]:
@@ -129,7 +129,7 @@ class Predictions:
         counts.not_predicted = int(np.sum(met == 0))
         if not met.any():
             example = f"the truth has e.g. {truth.names[0]!r}, the predictions e.g. {ids[0]!r}"
-            raise UsageError(f"no row has an image_id that the truth names: {example}")
+            raise UserError(f"no row has an image_id that the truth names: {example}")
         return joined
 
     def _judge(self, batch: pa.RecordBatch, positions: np.ndarray) -> tuple[JudgedRows, MapBatch]:

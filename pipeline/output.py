@@ -9,16 +9,13 @@ from pipeline import settings
 from pipeline.config import Config
 from pipeline.graph import Job
 from pipeline.plan import Plan, read_plan, write_plan
+from transforms.errors import UserError
 from transforms import store
 from transforms.layout import Layout
 from transforms.records import Shard
 from transforms.threads import thread_pool
 
 _TMP_KEPT_SECONDS = 24 * 3600
-
-
-class UsageError(ValueError):
-    """The command can't do what was asked; the message is one line for the user."""
 
 
 class Work(NamedTuple):
@@ -39,23 +36,23 @@ def layout_of(config: Config) -> Layout:
     """Returns the layout of the output.
 
     Raises:
-      UsageError: input or output is not given, or the output can't be written to.
+      UserError: input or output is not given, or the output can't be written to.
     """
     if not config.output.path:
-        raise UsageError("no output: pass --output, or set output.path")
+        raise UserError("no output: pass --output, or set output.path")
     if not config.input.pattern:
-        raise UsageError("no input: pass --input, or set input.pattern")
+        raise UserError("no input: pass --input, or set input.pattern")
     path = config.output.path
     if not store.is_local(path):
         return Layout(path)
     path = os.path.abspath(path)
     if os.path.exists(path) and not os.path.isdir(path):
-        raise UsageError(f"the output {path!r} is a file, expected a folder")
+        raise UserError(f"the output {path!r} is a file, expected a folder")
     existing = path
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
     if not os.access(existing, os.W_OK):
-        raise UsageError(f"the output {path!r} can't be written to")
+        raise UserError(f"the output {path!r} can't be written to")
     return Layout(path)
 
 
@@ -63,11 +60,11 @@ def check_reachable(paths: Iterable[str]) -> None:
     """Checks that workers on other machines can reach input and output.
 
     Raises:
-      UsageError: one of them is on this machine.
+      UserError: one of them is on this machine.
     """
     for path in paths:
         if store.is_local(path):
-            raise UsageError(f"workers of Dataflow can't reach {path!r}: input and output must be on a store")
+            raise UserError(f"workers of Dataflow can't reach {path!r}: input and output must be on a store")
 
 
 def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrite: bool, retry_failed: bool) -> Work:
@@ -77,7 +74,7 @@ def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrit
       overwrite, retry_failed: see `run.RunFlags`.
 
     Raises:
-      UsageError: rows of different models or settings would be mixed.
+      UserError: rows of different models or settings would be mixed.
     """
     earlier, marked = store.read_json(layout.settings), set(layout.marked())
     strangers = marked - {shard.shard_id for shard in plan.shards}
@@ -89,7 +86,7 @@ def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrit
                 f"{len(strangers)} shards of them are not in this input and would stay, {min(strangers)} for one; "
                 f"give all the input, or delete {layout.marker(min(strangers))} and its like"
             )
-        raise UsageError(
+        raise UserError(
             f"{layout.root} holds rows of other settings ({changes}): {way_out}, or choose another --output"
         )
     invalid = set(plan.changed)

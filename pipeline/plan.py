@@ -13,6 +13,7 @@ from typing import NamedTuple
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 
 from pipeline.config import InputConfig
+from transforms.errors import UserError
 from transforms import store
 from transforms.image_files import LABEL_SUFFIXES, with_labels
 from transforms.layout import Layout
@@ -23,7 +24,7 @@ from transforms.threads import thread_pool
 _GLOB = re.compile(r"[*?\[]")
 
 
-class PlanError(ValueError):
+class PlanError(UserError):
     """The input can't be planned; the message is one line for the user."""
 
 

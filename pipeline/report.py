@@ -11,11 +11,11 @@ import rich.console
 import rich.progress
 
 from pipeline import report_compare, report_figures, report_gallery, report_rows
-from pipeline.output import UsageError
 from pipeline.report_compare import Pairs
 from pipeline.report_rows import Rows
 from pipeline.rows import Output, open_output
-from pipeline.run import ExitCode
+from pipeline.exit_code import ExitCode
+from transforms.errors import UserError
 from transforms import store
 
 GALLERY_IMAGES = 100_000
@@ -35,7 +35,7 @@ def report(
       gallery_images: of more images than this, the gallery shows a sample of this size.
 
     Raises:
-      UsageError: an input is not the output of a run; the output is not a folder for a report.
+      UserError: an input is not the output of a run; the output is not a folder for a report.
     """
     page = write_report(predictions, output, compare, gallery_images, console)
     console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
@@ -51,7 +51,7 @@ def write_report(
 ) -> str:
     """Writes the report of an output and returns the path of its page; see `report`."""
     if gallery_images < 1:
-        raise UsageError(f"--gallery-images must be at least 1, got {gallery_images}")
+        raise UserError(f"--gallery-images must be at least 1, got {gallery_images}")
     this = open_output(predictions)
     other = open_output(compare) if compare else None
     _prepare(output)
@@ -60,7 +60,7 @@ def write_report(
         other_rows = report_rows.read_rows(other, step("reading the other", other)) if other else None
         pairs = report_compare.pair(rows, other_rows) if other_rows else None
         if pairs and len(rows.image) and not (pairs.row >= 0).any():
-            raise UsageError(f"{predictions!r} and {compare!r} have no image in common")
+            raise UserError(f"{predictions!r} and {compare!r} have no image in common")
         class_keys = _class_keys(rows, pairs)
         chosen = report_gallery.choose(rows, gallery_images, pairs)
         pages = report_gallery.write_pages(
@@ -80,12 +80,12 @@ def write_report(
 def _prepare(output: str) -> None:
     """Makes the output a folder with the page's code; index.html comes last, when all that it needs is there."""
     if not store.is_local(output):
-        raise UsageError(f"--output must be a local folder, got {output!r}: write the report here, then copy it there")
+        raise UserError(f"--output must be a local folder, got {output!r}: write the report here, then copy it there")
     if os.path.exists(output) and not os.path.isdir(output):
-        raise UsageError(f"the output {output!r} is a file, expected a folder")
+        raise UserError(f"the output {output!r} is a file, expected a folder")
     os.makedirs(output, exist_ok=True)
     if os.listdir(output) and not os.path.exists(os.path.join(output, PAGE_FILES[0])):
-        raise UsageError(f"the output {output!r} is not empty and not a report: choose another --output")
+        raise UserError(f"the output {output!r} is not empty and not a report: choose another --output")
     for name in _MADE_HERE:
         path = os.path.join(output, name)
         shutil.rmtree(path) if os.path.isdir(path) else store.delete(path)

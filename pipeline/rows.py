@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.output import UsageError
 from pipeline.plan import read_plan
+from transforms.errors import UserError
 from transforms import store
 from transforms.layout import Layout
 from transforms.records import Shard, ShardDone
@@ -58,12 +58,12 @@ def open_output(path: str) -> Output:
     """Lists the shards of an output.
 
     Raises:
-      UsageError: the folder is not the output of a run.
+      UserError: the folder is not the output of a run.
     """
     layout = Layout(path)
     planned = list(read_plan(layout.plan))
     if not planned:
-        raise UsageError(f"{path!r} is not the output of a run: it has no {layout.plan}")
+        raise UserError(f"{path!r} is not the output of a run: it has no {layout.plan}")
     marked = set(layout.marked())
     paths = [layout.marker(shard.shard_id) for shard in planned if shard.shard_id in marked]
     markers = thread_pool("read").map(store.read_json, paths)
@@ -76,7 +76,7 @@ def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file.
 
     Raises:
-      UsageError: it is none, or damaged; so it is found while it is open.
+      UserError: it is none, or damaged; so it is found while it is open.
     """
     with store.open_read(path) as file:
         try:
@@ -84,7 +84,7 @@ def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
         except (pa.ArrowException, OSError, ValueError) as error:
             if getattr(error, "errno", None) is not None:
                 raise  # the store or the disk failed
-            raise UsageError(f"{path} can't be read: {' '.join(str(error).split())}") from error
+            raise UserError(f"{path} can't be read: {' '.join(str(error).split())}") from error
 
 
 def row_batches(

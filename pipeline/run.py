@@ -6,7 +6,6 @@ import logging
 import os
 import time
 import uuid
-from enum import IntEnum
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -14,10 +13,12 @@ import rich.console
 
 from pipeline import __version__, beam_options, model_staging, progress, settings
 from pipeline.config import Config
+from pipeline.exit_code import ExitCode
 from pipeline.execution import Execution, Terminated, root_cause
 from pipeline.graph import Job, label_images
 from pipeline.output import check_reachable, delete_temporary, find_work, layout_of, prepare
 from pipeline.plan import make_plan
+from transforms.errors import UserError
 from transforms import model, store
 from transforms.engine import Engine, EngineSettings, shared_engine
 from transforms.layout import Layout
@@ -25,17 +26,6 @@ from transforms.threads import num_cores
 
 _NAMED_ERRORS = 5
 _logger = logging.getLogger("cambeam")
-
-
-class ExitCode(IntEnum):
-    """What a command ends with."""
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    TOO_MANY_REJECTED = 3
-    INTERRUPTED = 130
-    TERMINATED = 143
 
 
 class RunFlags(NamedTuple):
@@ -54,7 +44,7 @@ def run(config: Config, beam_flags: list[str], flags: RunFlags, console: rich.co
     """Labels a collection.
 
     Raises:
-      ValueError: one of UsageError, PlanError, OptionError, ModelError: before the output is changed.
+      UserError: one of UserError, PlanError, OptionError, ModelError: before the output is changed.
     """
     beam_flags = beam_options.merge(config.beam, beam_flags)
     options = beam_options.parse(beam_flags)

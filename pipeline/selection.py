@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.classes import Classes
-from pipeline.output import UsageError
+
+from transforms.errors import UserError
 
 _PREDICTION_FIELDS = ("class_index", "probability", "rank", "boxes")
 COLUMNS = ("width", "height", *(f"predictions.list.element.{field}" for field in _PREDICTION_FIELDS))
@@ -41,11 +42,11 @@ class Selection:
         for name in ("min_probability", "min_box_score", "min_consistency"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"--{name.replace('_', '-')} must lie in [0, 1], got {value}")
+                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], got {value}")
         if not 0 <= self.validation_fraction < 1:
-            raise UsageError(f"--validation-fraction must lie in [0, 1), got {self.validation_fraction}")
+            raise UserError(f"--validation-fraction must lie in [0, 1), got {self.validation_fraction}")
         if self.top_per_class is not None and self.top_per_class < 1:
-            raise UsageError(f"--top-per-class must be at least 1, got {self.top_per_class}")
+            raise UserError(f"--top-per-class must be at least 1, got {self.top_per_class}")
 
     @property
     def splits(self) -> list[str]:

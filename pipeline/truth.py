@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from transforms.errors import UserError
+
 CSV_COLUMNS = ("image_id", "label", "x0", "y0", "x1", "y1")
 SEVERAL_CLASSES = -1
 _LARGEST_LABEL = 2**31 - 1
 
 
-class TruthError(ValueError):
+class TruthError(UserError):
     """The file of true boxes is not usable; the message is one line for the user."""
 
 

@@ -3,9 +3,10 @@ import pathlib
 
 import pytest
 
-from pipeline.output import UsageError, Work, find_work, prepare
+from pipeline.output import Work, find_work, prepare
 from pipeline.plan import Plan, read_plan, write_plan
 from tests.factories import shard
+from transforms.errors import UserError
 from transforms import store
 from transforms.layout import Layout
 
@@ -53,7 +54,7 @@ def test_other_settings_replace_all_that_is_there(layout):
 
 
 def test_other_settings_are_refused(layout):
-    with pytest.raises(UsageError, match=r"other settings \(boxes.threshold_frac: 0.4 -> 0.5\): pass --overwrite"):
+    with pytest.raises(UserError, match=r"other settings \(boxes.threshold_frac: 0.4 -> 0.5\): pass --overwrite"):
         find_work(layout, Plan([A], [], [], 0), OTHER, False, False)
 
 
@@ -66,7 +67,7 @@ def test_what_is_done_again_loses_its_marker_and_the_plan_is_kept(layout):
 
 
 def test_rows_of_two_settings_are_not_mixed(layout):
-    with pytest.raises(UsageError, match="1 shards of them are not in this input and would stay, stranger for one"):
+    with pytest.raises(UserError, match="1 shards of them are not in this input and would stay, stranger for one"):
         find_work(layout, Plan([A, B, C], [], [], 0), OTHER, True, False)
 
 

@@ -6,12 +6,13 @@ Localization, CVPR 2021; unlike there, features are centred, and each cell's aff
 
 import tensorflow as tf
 
+from transforms.errors import UserError
 from transforms.layers import LayerGraph
 
 POWER = 2  # of the cosines; larger keeps to more similar cells; 1.5 to 3 score alike
 
 
-class AffinityError(ValueError):
+class AffinityError(UserError):
     """The graph has no stage whose features could tell what looks alike."""
 
 

@@ -6,13 +6,14 @@ position what it computed before, where each convolution behind the stride takes
 
 from typing import NamedTuple
 
+from transforms.errors import UserError
 from transforms.layers import Call, LayerGraph
 
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 _POSITION_BY_POSITION = ("Activation", "Add", "BatchNormalization", "Concatenate", "Dropout", "Multiply", "ReLU")
 
 
-class DilationError(ValueError):
+class DilationError(UserError):
     """The graph does not permit maps of twice the resolution."""
 
 

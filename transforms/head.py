@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from transforms.errors import UserError
 from transforms.layers import Call, LayerGraph
 
 PASSED_OVER = ("Dropout", "SpatialDropout2D", "Flatten", "Reshape", "Identity", "ActivityRegularization")
 
 
-class NoHeadError(ValueError):
+class NoHeadError(UserError):
     """The model has no head that class activation maps can be read from."""
 
 

@@ -3,6 +3,8 @@
 import itertools
 from typing import Any, NamedTuple
 
+from transforms.errors import UserError
+
 
 class Call(NamedTuple):
     """One call of one layer. Values are numbered; each is made by one call.
@@ -82,13 +84,13 @@ def flatten(model) -> LayerGraph:
     """Lists the layer calls of a functional or sequential model, and of the models within it.
 
     Raises:
-      ValueError: the model is a subclass with code of its own, or has several inputs or outputs.
+      UserError: the model is a subclass with code of its own, or has several inputs or outputs.
     """
     functional = _functional(model)
     if functional is None:
-        raise ValueError(f"{type(model).__name__} {model.name!r} is neither a functional nor a sequential Keras model")
+        raise UserError(f"{type(model).__name__} {model.name!r} is neither a functional nor a sequential Keras model")
     if len(functional.inputs) != 1 or len(functional.outputs) != 1:
-        raise ValueError(
+        raise UserError(
             f"the model has {len(functional.inputs)} inputs and {len(functional.outputs)} outputs, expected one of each"
         )
     numbers, calls = itertools.count(1), []

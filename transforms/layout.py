@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from transforms.errors import UserError
 from transforms import store
 
 MARKERS, IMAGES, REJECTS = "_shards", "images", "rejects"  # folders with a file per shard
@@ -21,7 +22,7 @@ class Layout:
 
     def __post_init__(self):
         if not self.root.strip("/"):
-            raise ValueError(f"the output must be a folder, got {self.root!r}")
+            raise UserError(f"the output must be a folder, got {self.root!r}")
         object.__setattr__(self, "root", self.root.rstrip("/"))
 
     def images(self, shard_id: str) -> str:

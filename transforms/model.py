@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from transforms.errors import UserError
 from transforms import demo_model, store
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _IMAGENET_WEIGHTS = "resnet50_weights_tf_dim_ordering_tf_kernels.h5"  # in Keras
 _IMAGENET_NAMES = "imagenet_class_index.json"
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A model can't be used; the message says why and what to do."""
 
 
@@ -88,7 +89,7 @@ def load(
             return saved_model.load(source, preprocess)
     except ModelError:
         raise
-    except ValueError as error:  # a head that is missing, a graph that can't be walked
+    except UserError as error:  # a head that is missing, a graph that can't be walked
         raise ModelError(f"{source}: {error}") from error
     raise ModelError(
         f"no model at {source!r}: expected demo, imagenet, the path of a .keras file, or a folder with saved_model.pb"

@@ -5,6 +5,8 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from transforms.errors import UserError
+
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 _IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)  # of values in [0, 1]
 _IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
@@ -37,14 +39,14 @@ def guess(model_name: str, layer_kinds: list[str]) -> str:
     """Tells the preprocessing that a Keras model wants from its name, or from a layer in it that does the work.
 
     Raises:
-      ValueError: neither tells.
+      UserError: neither tells.
     """
     if {"Rescaling", "Normalization"} & set(layer_kinds[:6]):
         return "none"
     for pattern, kind in _BY_MODEL_NAME.items():
         if re.fullmatch(pattern, model_name):
             return kind
-    raise ValueError(
+    raise UserError(
         f"can't tell which preprocessing the model {model_name!r} wants; set model.preprocess to one of "
         f"{', '.join(PREPROCESSINGS)}"
     )

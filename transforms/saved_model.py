@@ -22,7 +22,7 @@ def load(source: str, preprocess_kind: str) -> model.Classifier:
 
     Raises:
       ModelError: it can't be loaded, or has no signature from images to classes.
-      ValueError: it has no pooled head, or `preprocess_kind` is "auto".
+      UserError: it has no pooled head, or `preprocess_kind` is "auto".
     """
     if preprocess_kind == "auto":
         preprocess_kind = preprocess.guess(os.path.basename(source.rstrip("/")), [])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from transforms.errors import UserError
 from transforms import cam as cams
 
 SIDE_PX = 224  # of the maps that are scored
@@ -28,7 +29,7 @@ class Normalization(NamedTuple):
         """Reads "minmax", "max", "pas" or "ivr:PERCENTILE".
 
         Raises:
-          ValueError: anything else.
+          UserError: anything else.
         """
         name, _, percentile = text.partition(":")
         if text in ("minmax", "max", "pas"):
@@ -38,7 +39,7 @@ class Normalization(NamedTuple):
         except ValueError:
             value = -1.0
         if not 0 <= value < 100:
-            raise ValueError(f"a normalisation is minmax, max, pas or ivr:PERCENTILE (in [0, 100)), got {text!r}")
+            raise UserError(f"a normalisation is minmax, max, pas or ivr:PERCENTILE (in [0, 100)), got {text!r}")
         return cls(name, value)
 
     def __str__(self) -> str:
@@ -95,7 +96,7 @@ def contour_boxes(score_map: np.ndarray, thresholds: np.ndarray) -> list[np.ndar
       nothing lies above the threshold.
 
     Raises:
-      ValueError: the map holds NaN, or a value outside [0, 1].
+      UserError: the map holds NaN, or a value outside [0, 1].
     """
     if not (score_map.min() >= 0 and score_map.max() <= 1):
         raise ValueError(f"a map must lie in [0, 1], got [{score_map.min()}, {score_map.max()}]")

@@ -14,6 +14,7 @@ from typing import IO
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.errors import UserError
 from transforms.resuming_file import RAW, ResumingFile
 from transforms.retries import Function, is_missing, persistent, raise_as_of_disk
 
@@ -40,8 +41,8 @@ def _retried(function: Function) -> Function:
             return function(path, *args)
         try:
             return on_stores(path, *args)
-        except ValueError:  # of a path that no store takes
-            raise
+        except ValueError as error:  # of a path that no store takes
+            raise UserError(f"{path}: {error}") from error
         except Exception as error:
             raise_as_of_disk(error, path)
 
@@ -73,7 +74,7 @@ def read_json(path: str):
     """Returns the value of a JSON file, or None where there is no such file.
 
     Raises:
-      ValueError: the file is not JSON.
+      UserError: the file is not JSON.
     """
     try:
         content = read_bytes(path)  # one request: to ask first whether it is there would be another
@@ -84,7 +85,7 @@ def read_json(path: str):
     try:
         return json.loads(content)
     except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
+        raise UserError(f"{path} is not a JSON file: {error}") from error
 
 
 def write_json(path: str, value, temporary_path: str) -> None:
