@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pipeline" / "__init__.py").read_text()).group(1)
@@ -16,8 +16,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=["pipeline", "pipeline.exporters", "transforms"],
-    package_data={"pipeline": ["report_page/*"], "transforms": ["demo_resnet50.npz"]},
+    packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
+    package_data={"pipeline.report": ["page/*"], "transforms.model": ["*.npz"]},
     install_requires=[
         "apache-beam>=2.77,<3",
         "tensorflow>=2.21,<3",

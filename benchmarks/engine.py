@@ -94,7 +94,7 @@ class _Peer:
         import keras
         import tensorflow as tf
 
-        from transforms.preprocess import preprocess
+        from transforms.model.preprocess import preprocess
 
         model = keras.saving.load_model(path, compile=False)
         pooling = next(layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D))
@@ -174,7 +174,7 @@ def _matrix_products(path: str, kind: str, pixels: np.ndarray) -> Callable[[], o
 
 def _cambeam(precision: str) -> Callable[[str, str, np.ndarray], Callable[[], object]]:
     def make(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
-        from transforms.engine import Engine, EngineSettings
+        from transforms.predict.engine import Engine, EngineSettings
 
         engine, labels = Engine(EngineSettings(path, kind, precision)), np.full(BATCH, -1, np.int32)
         return lambda: engine.predict(pixels, labels)
@@ -204,7 +204,7 @@ def _random_resnet50(folder: str) -> str:
 
 
 def _print(speeds: dict[str, list[float]]) -> None:
-    from transforms import device
+    from transforms.predict import device
 
     baseline = statistics.median(speeds[BASELINE])
     title = f"batches of {BATCH}, {device.resolve('auto').name}"

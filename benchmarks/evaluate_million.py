@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.plan import write_plan
-from transforms import store
-from transforms.layout import Layout
+from pipeline.run.plan import write_plan
+from transforms.output.layout import Layout
+from transforms.output.schema import image_schema
 from transforms.records import Shard, ShardDone
-from transforms.schema import image_schema
+from transforms.store import files as store
 
 SIZE_PX, CLASSES, ROWS_PER_FILE, ROWS_PER_GROUP = 500, 1000, 50_000, 512
 

@@ -20,11 +20,11 @@ import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.plan import write_plan
-from transforms import store
-from transforms.layout import Layout
+from pipeline.run.plan import write_plan
+from transforms.output.layout import Layout
+from transforms.output.schema import image_schema
 from transforms.records import Shard, ShardDone
-from transforms.schema import image_schema
+from transforms.store import files as store
 
 SHARD_ROWS, NUM_CLASSES = 50_000, 1000
 SIDE_PX = 256

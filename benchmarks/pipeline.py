@@ -75,8 +75,8 @@ class Bench:
 def bound(bench: Bench, rounds: int) -> rich.table.Table:
     """Labels 8 shards of 500 images, and measures the stages alone, in turns."""
     from benchmarks import stages
-    from transforms.engine import Engine, EngineSettings
-    from transforms.threads import num_cores
+    from transforms.predict.engine import Engine, EngineSettings
+    from transforms.worker.threads import num_cores
 
     engine = Engine(EngineSettings(bench.arguments.model, bench.arguments.preprocess))
     shards, runs, costs = bench.shards(8, 500), [], []

@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.plan import write_plan
-from transforms.layout import Layout
+from pipeline.run.plan import write_plan
+from transforms.output.layout import Layout
+from transforms.output.schema import image_schema
 from transforms.records import Shard, ShardDone
-from transforms.schema import image_schema
 
 SHARD_ROWS, NUM_CLASSES, ROW_GROUP_ROWS = 10_000, 1000, 512
 

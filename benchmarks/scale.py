@@ -22,12 +22,13 @@ import numpy as np
 import rich.console
 import rich.table
 
-from pipeline import config, run
-from transforms import predict
-from transforms.demo_model import CLASS_NAMES
-from transforms.device import Device
+from pipeline import config
+from pipeline.run import command as run
+from transforms.model.demo import CLASS_NAMES
+from transforms.predict import step as predict
+from transforms.predict.device import Device
+from transforms.read.formats import READERS
 from transforms.records import Predictions, Sample, Shard
-from transforms.shards import READERS
 
 IMAGE_SECONDS = 0.002  # of the fake model: 500 images/s on each worker, about what a GPU does at the end of a pipeline
 HEAVY = "shard-000000"

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import Config
-from transforms import shard_writer
-from transforms.boxes import locate_batch
-from transforms.engine import Engine
-from transforms.read import Decoder
+from transforms.draw.thumbnails import render_batch
+from transforms.locate.boxes import locate_batch
+from transforms.output import writer as shard_writer
+from transforms.output.schema import image_schema, image_table
+from transforms.predict.engine import Engine
+from transforms.read.formats import READERS, USUAL_FIELDS
+from transforms.read.step import Decoder
 from transforms.records import Shard, ShardBatch
-from transforms.schema import image_schema, image_table
-from transforms.shards import READERS, USUAL_FIELDS
-from transforms.thumbnails import render_batch
 
 BATCH = 32
 

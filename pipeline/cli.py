@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.exit_code import ExitCode
-from transforms.credentials import redact
 from transforms.errors import UserError
+from transforms.store.credentials import redact
 
 _DESCRIPTION = "Labels every image of a collection with what a classifier sees and where it sees it."
 _RUN_EPILOG = "Options that cambeam does not know go to Beam unchanged, e.g. --runner=DataflowRunner --project=..."
@@ -167,7 +167,7 @@ def _set_up_logging(verbose: bool) -> None:
 
 def _run(arguments, beam_flags, console) -> ExitCode:
     from pipeline import config
-    from pipeline.run import RunFlags, run
+    from pipeline.run.command import RunFlags, run
 
     flags = {
         "input.pattern": arguments.input,
@@ -179,27 +179,27 @@ def _run(arguments, beam_flags, console) -> ExitCode:
 
 
 def _demo(arguments, _, console) -> ExitCode:
-    from pipeline.demo import demo
+    from pipeline.demo.command import demo
 
     return demo(arguments.output, console)
 
 
 def _evaluate(arguments, _, console) -> ExitCode:
-    from pipeline.evaluate import EvaluateFlags, evaluate
+    from pipeline.evaluate.command import EvaluateFlags, evaluate
 
     flags = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(EvaluateFlags)}
     return evaluate(EvaluateFlags(**flags), console)
 
 
 def _report(arguments, _, console) -> ExitCode:
-    from pipeline.report import report
+    from pipeline.report.command import report
 
     return report(arguments.predictions, arguments.output, arguments.compare, arguments.gallery_images, console)
 
 
 def _export(arguments, _, console) -> ExitCode:
-    from pipeline.export import Export, export
-    from pipeline.selection import Selection
+    from pipeline.export.command import Export, export
+    from pipeline.export.selection import Selection
 
     selection = Selection(**{name: getattr(arguments, name) for name in Selection.__dataclass_fields__})
     names = ("predictions", "format", "output", "classes", "images", "confidence")
@@ -208,7 +208,7 @@ def _export(arguments, _, console) -> ExitCode:
 
 def _inspect(arguments, _, console) -> ExitCode:
     from pipeline import config
-    from pipeline.inspect import inspect_model, inspect_output
+    from pipeline.inspect.command import inspect_model, inspect_output
 
     if arguments.predictions:
         return inspect_output(arguments.predictions, console)

@@ -9,7 +9,7 @@ import pydantic
 import yaml
 
 from transforms.errors import UserError
-from transforms.credentials import has_credentials, redact
+from transforms.store.credentials import has_credentials, redact
 
 BeamValue = bool | int | float | str
 

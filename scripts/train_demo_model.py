@@ -1,8 +1,8 @@
-"""Trains the demo model and writes transforms/demo_resnet50.npz: python scripts/train_demo_model.py [OUT.npz]
+"""Trains the demo model and writes transforms/model/demo_resnet50.npz: python scripts/train_demo_model.py [OUT.npz]
 
 The network is keras.applications.ResNet50 with every convolution at one eighth of its filters (386,168 parameters). It
-learns from generated scenes (pipeline/scenes.py) with image labels only: no box is ever shown to it. The weights are
-stored under "<layer>/<index>"; `transforms.demo_model` pads them with zeros into the full ResNet-50.
+learns from generated scenes (pipeline/demo/scenes.py) with image labels only: no box is ever shown to it. Weights are
+stored under "<layer>/<index>"; `transforms.model.demo` pads them with zeros into the full ResNet-50.
 Takes about 20 minutes on two cores.
 """
 
@@ -13,9 +13,9 @@ import cv2
 import keras
 import numpy as np
 
-from pipeline import scenes
-from transforms import demo_model
-from transforms.preprocess import preprocess
+from pipeline.demo import scenes
+from transforms.model import demo as demo_model
+from transforms.model.preprocess import preprocess
 
 SIDE_PX = 224
 STEPS, BATCH_SIZE, TRAINING_SCENES = 1800, 64, 8000

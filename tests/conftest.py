@@ -10,13 +10,13 @@ import sys
 
 import pytest
 
-from transforms import live
+from transforms.worker import live
 
 
 def pytest_collection_finish(session):
     """TensorFlow's threads are set before anything runs on it: that would start it, and be too late."""
     if "tensorflow" in sys.modules or "keras" in sys.modules:
-        from transforms.device import configure_tensorflow
+        from transforms.predict.device import configure_tensorflow
 
         configure_tensorflow()
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from transforms.device import Device
+from transforms.predict.device import Device
 from transforms.records import Box, Image, Predictions, Reject, Shard, ShardBatch
 
 
@@ -55,7 +55,7 @@ def write_samples(path, count: int, first: int = 0) -> str:
 
 def write_scenes(path, seeds) -> str:
     """Writes a WebDataset shard of the demo's scenes."""
-    from pipeline.scenes import draw_scene
+    from pipeline.demo.scenes import draw_scene
 
     members = []
     for seed in seeds:
@@ -145,7 +145,7 @@ def tiny_model(classes: int = 5, side_px: int = 32, softmax: bool = False, bias:
     """A Keras classifier of one convolution, global average pooling and a dense layer."""
     import keras
 
-    from transforms.device import configure_tensorflow
+    from transforms.predict.device import configure_tensorflow
 
     configure_tensorflow()  # before the model starts TensorFlow
     keras.utils.set_random_seed(seed)

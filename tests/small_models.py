@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from transforms.engine import Engine, EngineSettings
+from transforms.predict.engine import Engine, EngineSettings
 
 SIDE_PX = 32
 

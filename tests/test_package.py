@@ -25,7 +25,7 @@ def test_the_wheel_holds_the_packages_and_the_demo_model(tmp_path):
         f"{path.parent.name}/{path.name}" for name in ("pipeline", "transforms") for path in (ROOT / name).glob("*.py")
     }
     assert modules <= names
-    assert "transforms/demo_resnet50.npz" in names
+    assert "transforms/model/demo_resnet50.npz" in names
     assert not any(name.startswith(("tests", "scripts", "benchmarks")) for name in names)
     assert b"cambeam = pipeline.cli:console_main" in zipfile.ZipFile(wheel).read(
         f"cambeam-{__version__}.dist-info/entry_points.txt"

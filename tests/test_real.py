@@ -8,9 +8,9 @@ import pytest
 
 from pipeline import cli
 from tests.shard_writers import Photo, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
-from transforms.boxes import iou
-from transforms.samples import USUAL_FIELDS
-from transforms.shards import READERS
+from transforms.locate.boxes import iou
+from transforms.read.formats import READERS
+from transforms.read.samples import USUAL_FIELDS
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import pytest
 from pipeline import config
 from pipeline.cli import _set_up_logging, main
 from tests.shard_writers import photos, write_files
-from transforms.credentials import has_credentials, redact
-from transforms.read import as_text
+from transforms.read.step import as_text
+from transforms.store.credentials import has_credentials, redact
 
 
 class _Harm:

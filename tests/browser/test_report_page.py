@@ -10,8 +10,9 @@ import cv2
 import pyarrow.dataset
 import pytest
 
-from pipeline import cli, scenes
-from transforms.demo_model import CLASS_NAMES
+from pipeline import cli
+from pipeline.demo import scenes
+from transforms.model.demo import CLASS_NAMES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[browser]'")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""

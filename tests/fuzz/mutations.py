@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests import shard_writers
-from transforms.tfrecord import _EXAMPLE, _FEATURE
+from transforms.read.tfrecord import _EXAMPLE, _FEATURE
 
 _EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 

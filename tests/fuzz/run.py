@@ -17,9 +17,9 @@ import traceback
 
 from tests.fuzz.mutations import Seed, mutate, seeds, with_file
 from tests.shard_writers import shard_of
-from transforms.read import Decoder
+from transforms.read.formats import READERS, USUAL_FIELDS
+from transforms.read.step import Decoder
 from transforms.records import Sample
-from transforms.shards import READERS, USUAL_FIELDS
 
 _HANG_SECONDS = 10
 _DECODER = Decoder(side_px=32, preview_px=32)

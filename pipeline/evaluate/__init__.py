@@ -1,0 +1,1 @@
+"""`cambeam evaluate`."""

@@ -1,1 +1,0 @@
-"""The formats that labels are exported to, one module each."""

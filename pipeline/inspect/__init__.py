@@ -1,0 +1,1 @@
+"""`cambeam inspect`."""

@@ -1,0 +1,45 @@
+"""What makes the rows what they are: the settings and the model, as one fingerprint."""
+
+import hashlib
+import json
+from typing import Any
+
+from pipeline.config import Config
+from transforms.output.schema import SCHEMA_VERSION
+
+# each changes how rows are made or where, and not what is in them
+_NOT_IN_ROWS: dict[str, set[str] | bool] = {
+    "input": {"pattern", "format", "images_per_shard"},
+    "model": {"source", "class_names", "precision", "batch_size"},
+    "output": {"path"},
+    "failures": {"max_fraction"},
+    "beam": True,
+}
+
+
+def row_settings(config: Config, model_fingerprint: str, class_names: list[str]) -> dict[str, Any]:
+    """Returns everything that the content of a row depends on, but for the image."""
+    names = hashlib.sha256("\n".join(class_names).encode()).hexdigest()[:16]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": model_fingerprint,
+        "class_names": names,
+        "config": config.model_dump(exclude=_NOT_IN_ROWS),
+    }
+
+
+def fingerprint(settings: dict[str, Any]) -> str:
+    """Returns a hash of settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lists what differs between two settings, as "key: old -> new"."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix.removeprefix('config.')}{key}: {before} -> {after}")
+    return found

@@ -1,0 +1,267 @@
+"""The plan: which shards there are. It is kept in the output, so that a rerun never cuts the input differently."""
+
+import hashlib
+import itertools
+import json
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import asdict, replace
+from typing import NamedTuple
+
+from apache_beam.io.filesystem import BeamIOError, FileMetadata
+
+from pipeline.config import InputConfig
+from transforms.errors import UserError
+from transforms.output.layout import Layout
+from transforms.read.formats import HEAD_BYTES, format_of_content, format_of_name
+from transforms.read.image_files import LABEL_SUFFIXES, with_labels
+from transforms.records import Shard
+from transforms.store import files as store
+from transforms.worker.threads import thread_pool
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+class PlanError(UserError):
+    """The input can't be planned; the message is one line for the user."""
+
+
+class Plan(NamedTuple):
+    """The shards of a run.
+
+    Attributes:
+      shards: what this run is to have done at its end, in the order in which they were first seen.
+      elsewhere: shards that the output knows and that this run's input does not have.
+      changed: ids of shards whose input or format is not what it was when the plan was last written.
+      ignored: files of the input that are neither shards nor images.
+    """
+
+    shards: list[Shard]
+    elsewhere: list[Shard]
+    changed: list[str]
+    ignored: int
+
+
+class _InputFile(NamedTuple):
+    path: str
+    root: str  # the folder that ids of image files are relative to
+    format: str | None
+    metadata: FileMetadata
+
+
+def make_plan(config: InputConfig, layout: Layout) -> Plan:
+    """Lists the input and makes shards of it: known ones first and cut as they were, new ones after them.
+
+    Raises:
+      PlanError: nothing matches, nothing that matches is a shard or an image, or a format is set that known shards
+        can't take.
+    """
+    old_shards = list(read_plan(layout.plan))
+    files: dict[str, _InputFile] = {}
+    for file in _list_input(config, layout, {shard.uri: shard.format for shard in old_shards}):
+        files.setdefault(file.path, file)
+    usable = {path: file for path, file in files.items() if file.format}
+    if not usable:
+        raise PlanError(
+            f"no shard or image among the {len(files)} files of {', '.join(config.pattern)}; "
+            "if their names don't tell, set input.format"
+        )
+    others = files.keys() - usable.keys()
+    known, elsewhere, changed, planned = [], [], [], set()
+    for old_shard in old_shards:
+        if not any(path in usable for path in shard_paths(old_shard)):
+            elsewhere.append(old_shard)
+            continue
+        shard = _set_format(old_shard, config.format, layout)
+        shard = _measure(_add_labels(shard, others, config.label_field), files)
+        planned.update(shard_paths(shard))
+        if (shard.version, shard.format) != (old_shard.version, old_shard.format):
+            changed.append(shard.shard_id)
+        known.append(shard)
+    new = [file for path, file in usable.items() if path not in planned]
+    numbers = _count_groups([*known, *elsewhere])
+    new_shards = [*_shard_files(new), *_image_groups(new, config.images_per_shard, numbers)]
+    shards = [*known, *(_measure(_add_labels(shard, others, config.label_field), files) for shard in new_shards)]
+    labels = others.intersection(path for shard in shards for path in shard_paths(shard))
+    return Plan(shards, elsewhere, changed, len(others) - len(labels))
+
+
+def shard_paths(shard: Shard) -> list[str]:
+    """Returns the files that a shard is read from."""
+    return [store.join(shard.uri, member) for member in shard.members] or [shard.uri]
+
+
+def _set_format(shard: Shard, wanted: str, layout: Layout) -> Shard:
+    """Returns a known shard with the format that is asked for, or as it is for "auto".
+
+    Raises:
+      PlanError: a group of image files is asked for as shards, or the reverse; an image would have rows in two shards.
+    """
+    if wanted in ("auto", shard.format):
+        return shard
+    if "images" in (wanted, shard.format):
+        raise PlanError(
+            f"{layout.root} has the shard {shard.shard_id} as {shard.format}: "
+            f"for input.format={wanted} choose another --output"
+        )
+    return replace(shard, format=wanted)
+
+
+def _add_labels(shard: Shard, others: Set[str], label_field: str | None) -> Shard:
+    """Returns a group of image files with the label files that lie beside them now; other shards as they are."""
+    images = [store.join(shard.uri, member) for member in shard.members if not member.endswith(LABEL_SUFFIXES)]
+    members = with_labels(images, others, label_field)
+    return replace(shard, members=tuple(posixpath.relpath(path, shard.uri) for path in members))
+
+
+def _measure(shard: Shard, files: Mapping[str, "_InputFile"]) -> Shard:
+    """Returns a shard with the version and the size of those of its files that are there."""
+    present = [files[path].metadata for path in shard_paths(shard) if path in files]
+    return replace(shard, version=version(present), num_bytes=sum(found.size_in_bytes for found in present))
+
+
+def read_plan(path: str) -> Iterator[Shard]:
+    """Yields the shards of a plan file; none where it does not exist."""
+    if store.exists(path):
+        with store.open_read(path) as file:  # line by line: a million shards take 200 MB
+            for line in file:
+                values = json.loads(line)
+                yield Shard(**(values | {"members": tuple(values["members"])}))
+
+
+def read_run_plan(path: str) -> Iterator[Shard]:
+    """Yields the shards of a run.
+
+    Raises:
+      PlanError: the plan is gone, or on another machine; a run without one would be complete at once.
+    """
+    if not store.exists(path):
+        raise PlanError(
+            f"the plan of this run, {path}, is gone, or this worker can't reach it: "
+            "run the command again, with an --output that all workers reach"
+        )
+    return read_plan(path)
+
+
+def write_plan(path: str, shards: Iterable[Shard], temporary_path: str) -> None:
+    """Writes a plan file, one JSON object per shard and line."""
+    lines = (json.dumps(asdict(shard), ensure_ascii=False) + "\n" for shard in shards)
+    store.write_bytes(path, "".join(lines).encode(errors="backslashreplace"), temporary_path)
+
+
+def _list_input(config: InputConfig, layout: Layout, known: Mapping[str, str]) -> Iterator[_InputFile]:
+    """Yields the files of all patterns but what lies in the output; a file that several match belongs to the first."""
+    for pattern in config.pattern:
+        pattern = os.path.abspath(pattern) if store.is_local(pattern) else pattern.rstrip("/")
+        try:
+            root, found = _match(pattern)
+            found = _outside_outputs(found, layout)
+            formats = _formats([metadata.path for metadata in found], config.format, known)
+        except (OSError, BeamIOError) as error:
+            raise PlanError(f"can't list the input {pattern!r}: {error}") from error
+        if not found:
+            raise PlanError(f"no file matches the input {pattern!r}")
+        for metadata, format in zip(found, formats, strict=True):
+            yield _InputFile(metadata.path, root, format or None, metadata)
+
+
+def _outside_outputs(files: list[FileMetadata], layout: Layout) -> list[FileMetadata]:
+    """Leaves out what lies in the output, or in an earlier output among the files: thumbnails are no input."""
+    suffix = layout.plan.removeprefix(layout.root)
+    roots = [layout.root, *(file.path.removesuffix(suffix) for file in files if file.path.endswith(suffix))]
+    inside = tuple(f"{root}/" for root in roots)
+    return [file for file in files if not file.path.startswith(inside)]
+
+
+def _match(pattern: str) -> tuple[str, list[FileMetadata]]:
+    """Returns the folder that ids are relative to, and the files: of a file, a glob, or all below a folder."""
+    if store.is_file(pattern):
+        return posixpath.dirname(pattern), [store.metadata(pattern)]
+    glob = _GLOB.search(pattern)
+    if glob and not store.exists(pattern):
+        return posixpath.dirname(pattern[: glob.start()]), store.match(pattern)
+    return pattern, store.files_below(pattern)
+
+
+def _formats(paths: list[str], wanted: str, known: Mapping[str, str]) -> list[str]:
+    """Returns the format of every file: by name, or by content where the name tells none; "" for what is no input.
+
+    Args:
+      wanted: the format asked for, or "auto".
+      known: formats by path, from an earlier run, so that nothing is opened for them again.
+    """
+
+    def format_of(path: str) -> str:
+        named = format_of_name(path)
+        if wanted == "auto":
+            return named if named is not None else known.get(path) or _format_inside(path)
+        return "" if named == "" or (named == "images" and wanted != "images") else wanted
+
+    formats = list(thread_pool("read").map(format_of, paths))
+    if wanted != "auto":
+        return formats
+    about = _described(path for path, format in zip(paths, formats, strict=True) if format not in ("", "parquet"))
+    return [
+        "" if format == "parquet" and posixpath.splitext(path)[0] in about else format
+        for path, format in zip(paths, formats, strict=True)
+    ]
+
+
+def _described(paths: Iterable[str]) -> set[str]:
+    """Returns the names, without ending, of Parquet files that would describe these shards and images, not hold any.
+
+    img2dataset writes one beside every tar file, and beside every folder of image files, of the same name.
+    """
+    return {name for path in paths for name in (posixpath.splitext(path)[0], posixpath.dirname(path))}
+
+
+def _format_inside(path: str) -> str:
+    with store.open_read(path) as file:
+        return format_of_content(file.read(HEAD_BYTES))
+
+
+def _shard_files(files: list[_InputFile]) -> Iterator[Shard]:
+    for file in files:
+        if file.format and file.format != "images":
+            name = posixpath.basename(file.path).partition(".")[0]
+            shard_id = _shard_id(name, file.path)
+            yield Shard(shard_id, file.path, file.format, version="", num_bytes=0)
+
+
+def _image_groups(files: list[_InputFile], images_per_shard: int, numbers: dict[str, int]) -> Iterator[Shard]:
+    """Yields virtual shards of image files, numbered on from those that a folder has already."""
+    images = sorted((file for file in files if file.format == "images"), key=lambda file: (file.root, file.path))
+    for root, members in itertools.groupby(images, key=lambda file: file.root):
+        while group := list(itertools.islice(members, images_per_shard)):
+            number = numbers[root] = numbers.get(root, -1) + 1
+            yield Shard(
+                shard_id=_shard_id(f"{posixpath.basename(root)}-{number:05d}", f"{root}#{number}"),
+                uri=root,
+                format="images",
+                version="",
+                num_bytes=0,
+                members=tuple(posixpath.relpath(file.path, root) for file in group),
+            )
+
+
+def _count_groups(shards: list[Shard]) -> dict[str, int]:
+    """Returns the highest number of the virtual shards of each folder."""
+    counts: dict[str, int] = {}
+    for shard in shards:
+        if shard.members:
+            counts[shard.uri] = counts.get(shard.uri, -1) + 1
+    return counts
+
+
+def _shard_id(name: str, uri: str) -> str:
+    # what begins with "_" is hidden from readers of Parquet folders, what begins with "-" is an option to many tools
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80].lstrip("_-") or "shard"
+    return f"{safe}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
+
+
+def version(files: list[FileMetadata]) -> str:
+    """Returns what changes when any of the files does: size and modification time, hashed where there are several."""
+    parts = [f"{file.size_in_bytes}@{file.last_updated_in_seconds:.6f}" for file in files]
+    return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,276 @@
+import io
+import json
+import tarfile
+import time
+
+import pytest
+
+from tests.factories import jpeg, shard, write_tar
+from transforms.read import formats as shards
+from transforms.read import image_files
+from transforms.read import samples as limits
+from transforms.read.formats import READERS, BadSample, Fields
+from transforms.records import ErrorType, Sample
+from transforms.store import files as store
+
+
+def read(path, fields=shards.USUAL_FIELDS):
+    return list(READERS["webdataset"](shard(path), fields))
+
+
+def ids(samples):
+    return [sample.image_id for sample in samples]
+
+
+def reasons(samples):
+    return [sample.error_type for sample in samples if isinstance(sample, BadSample)]
+
+
+def test_members_of_a_sample_are_grouped(tmp_path):
+    path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("x.cls", b" 7\n"), ("y.cls", b"3"), ("y.png", b"2")])
+    assert read(path) == [Sample("x", f"{path}#x.jpg", b"1", 7), Sample("y", f"{path}#y.png", b"2", 3)]
+
+
+def test_keys_keep_their_folder_and_end_at_the_names_first_dot(tmp_path):
+    names = ["a.b/c.jpg", "a.b/d.left.jpg", "./e.jpg", "f.JPG", "käse 1.webp"]
+    path = write_tar(tmp_path / "a.tar", [(name, b"1") for name in names])
+    samples = read(path)
+    assert ids(samples) == ["a.b/c", "a.b/d", "./e", "f", "käse 1"]
+    assert [sample.uri for sample in samples] == [f"{path}#{name}" for name in names]
+
+
+def test_the_keys_are_those_of_the_webdataset_library(tmp_path):
+    from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+    names = ["a/b.jpg", "a/b.cls", "c.d/e.f.png", "c.d/e.cls", "g.jpeg"]
+    path = write_tar(tmp_path / "a.tar", [(name, b"1") for name in names])
+    with open(path, "rb") as file:
+        members = [member | {"__url__": path} for member in tar_file_iterator(file)]
+    theirs = [sample["__key__"] for sample in group_by_keys(members)]
+    assert ids(read(path)) == theirs
+
+
+def test_several_images_of_a_sample_are_told_apart_by_their_extension(tmp_path):
+    path = write_tar(tmp_path / "a.tar", [("x.left.jpg", b"1"), ("x.right.jpg", b"2"), ("x.cls", b"4")])
+    assert read(path) == [
+        Sample("x.left", f"{path}#x.left.jpg", b"1", 4),
+        Sample("x.right", f"{path}#x.right.jpg", b"2", 4),
+    ]
+
+
+def test_a_name_that_comes_twice_is_two_samples(tmp_path):
+    path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("x.jpg", b"2")])
+    assert [sample.encoded for sample in read(path)] == [b"1", b"2"]
+
+
+def test_a_sample_without_an_image_keeps_its_place(tmp_path):
+    path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("y.cls", b"1"), ("y.txt", b"hm"), ("z.jpg", b"2")])
+    samples = read(path)
+    assert ids(samples) == ["x", "y", "z"]
+    assert reasons(samples) == [ErrorType.NO_IMAGE]
+    assert "cls" in samples[1].message
+
+
+@pytest.mark.parametrize("label", [b"cat", b"1.5", b"2147483648", b"nan", b"\xff\xfe"])
+def test_bad_labels(tmp_path, label):
+    path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("x.cls", label), ("y.jpg", b"2"), ("y.cls", b"0")])
+    samples = read(path)
+    assert reasons(samples) == [ErrorType.BAD_LABEL]
+    assert samples[1].label == 0
+
+
+def test_no_label_is_none(tmp_path):
+    path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("y.jpg", b"2"), ("y.cls", b"")])
+    assert [sample.label for sample in read(path)] == [None, None]
+
+
+def test_fields_name_the_image_and_the_label(tmp_path):
+    meta = json.dumps({"class": 5}).encode()
+    path = write_tar(tmp_path / "a.tar", [("x.small.jpg", b"1"), ("x.big.jpg", b"2"), ("x.json", meta)])
+    assert read(path, Fields(image="big.jpg", label="class")) == [Sample("x", f"{path}#x.big.jpg", b"2", 5)]
+
+
+@pytest.mark.parametrize("meta", [b"{}", b"not json", b"[]", b'"class"', b'{"class": "cat"}'])
+def test_bad_json_labels_are_rejects(tmp_path, meta):
+    path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("x.json", meta)])
+    assert reasons(read(path, Fields(label="class"))) == [ErrorType.BAD_LABEL]
+
+
+def test_folders_and_dot_files_are_passed_over(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo("folder.jpg")
+        info.type = tarfile.DIRTYPE
+        tar.addfile(info)
+        for name in ("._x.jpg", ".hidden", "no_extension", "x.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"1"))
+    assert ids(read(path)) == ["x"]
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [("tar.gz", "w:gz"), ("tgz", "w:gz"), ("tar", "w:bz2")])
+def test_compressed_tars_stream_too(tmp_path, suffix, mode):
+    path = write_tar(tmp_path / f"a.{suffix}", [(f"{n}.jpg", jpeg(n)) for n in range(5)], mode)
+    assert [sample.encoded for sample in read(path)] == [jpeg(n) for n in range(5)]
+
+
+def test_long_names_survive(tmp_path):
+    name = "folder/" * 30 + "x.jpg"
+    assert ids(read(write_tar(tmp_path / "a.tar", [(name, b"1")]))) == [name.removesuffix(".jpg")]
+
+
+def test_an_empty_tar_has_no_samples(tmp_path):
+    assert read(write_tar(tmp_path / "a.tar", [])) == []
+
+
+def test_too_many_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 3)
+    path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1234"), ("y.jpg", b"123")])
+    samples = read(path)
+    assert ids(samples) == ["x", "y"]
+    assert reasons(samples) == [ErrorType.TOO_MANY_BYTES]
+
+
+def cut(path, num_bytes):
+    content = path.read_bytes()
+    path.write_bytes(content[:num_bytes])
+
+
+# each member here is a header of 512 bytes and content filled up to 512
+def test_a_truncated_member_ends_the_shard(tmp_path):
+    path = tmp_path / "a.tar"
+    write_tar(path, [("x.jpg", b"1" * 400), ("y.jpg", b"2" * 400)])
+    cut(path, 1024 + 512 + 100)
+    samples = read(path)
+    assert ids(samples) == ["x", ""]
+    assert reasons(samples) == [ErrorType.DAMAGED_SHARD]
+
+
+def test_a_tar_cut_between_members_is_noticed(tmp_path):
+    path = tmp_path / "a.tar"
+    write_tar(path, [("x.jpg", b"1" * 400), ("y.jpg", b"2" * 400)])
+    cut(path, 1024)
+    assert reasons(read(path)) == [ErrorType.DAMAGED_SHARD]
+
+
+X_JPG, X_CLS, X_TXT = ("x.jpg", b"1" * 400), ("x.cls", b"5"), ("x.txt", b"hm")
+
+
+@pytest.mark.parametrize(
+    ("members", "left_bytes", "kept", "lost_label"),
+    [
+        ([X_JPG, X_CLS], 1024, [("x", None)], True),  # nobody knows what came after the image
+        ([X_JPG, X_CLS], 1024 + 512, [("x", None)], True),
+        ([X_CLS, X_JPG], 1024 + 512 + 100, [], False),  # not a sample without an image: it had one
+        ([X_CLS, X_JPG], 1024, [], False),
+        ([X_CLS, X_JPG, X_TXT], 2048 + 512, [("x", 5)], False),
+        ([X_JPG, X_CLS, X_TXT], 2048, [("x", 5)], False),
+    ],
+)
+def test_of_a_sample_that_is_cut_what_is_certain_is_kept(tmp_path, members, left_bytes, kept, lost_label):
+    path = tmp_path / "a.tar"
+    write_tar(path, members)
+    cut(path, left_bytes)
+    *samples, damaged = read(path)
+    assert [(sample.image_id, getattr(sample, "label", "bad")) for sample in samples] == kept
+    assert damaged.error_type == ErrorType.DAMAGED_SHARD
+    assert ("the label of 'x', if it had one, is lost" in damaged.message) == lost_label
+
+
+def test_a_damaged_header_midway_is_noticed_and_what_came_before_is_kept(tmp_path):
+    path = tmp_path / "a.tar"
+    write_tar(path, [(f"{name}.jpg", b"1" * 400) for name in "xyz"])
+    content = bytearray(path.read_bytes())
+    content[1024:1034] = b"\xff" * 10  # the second member's name: its checksum is wrong now
+    path.write_bytes(content)
+    samples = read(path)
+    assert ids(samples) == ["x", ""]
+    assert reasons(samples) == [ErrorType.DAMAGED_SHARD]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar at all", b"\x1f\x8b broken gzip"])
+def test_what_is_no_tar_is_a_damaged_shard(tmp_path, content):
+    path = tmp_path / "a.tar"
+    path.write_bytes(content)
+    assert reasons(read(path)) == [ErrorType.DAMAGED_SHARD]
+
+
+def test_truncated_gzip_is_a_damaged_shard(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    write_tar(path, [(f"{n}.jpg", jpeg(n)) for n in range(20)], "w:gz")
+    cut(path, path.stat().st_size // 2)
+    samples = read(path)
+    assert reasons(samples) == [ErrorType.DAMAGED_SHARD]
+    assert 0 < len(samples) < 21
+
+
+def test_a_missing_shard_fails_the_run(tmp_path):
+    with pytest.raises(OSError, match="gone"):
+        read(tmp_path / "gone.tar")
+
+
+def test_image_files_have_relative_ids(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "a.b.jpg").write_bytes(b"1")
+    (tmp_path / "c.png").write_bytes(b"2")
+    group = shard(tmp_path, "images", members=("c.png", "cats/a.b.jpg"))
+    assert list(READERS["images"](group, shards.USUAL_FIELDS)) == [
+        Sample("c", f"{tmp_path}/c.png", b"2"),
+        Sample("cats/a.b", f"{tmp_path}/cats/a.b.jpg", b"1"),  # the class folder is no label
+    ]
+
+
+def test_an_image_file_that_is_gone_or_too_large_keeps_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 3)
+    (tmp_path / "a.jpg").write_bytes(b"1234")
+    (tmp_path / "c.jpg").write_bytes(b"123")
+    samples = list(READERS["images"](shard(tmp_path, "images", members=("a.jpg", "b.jpg", "c.jpg")), Fields()))
+    assert ids(samples) == ["a", "b", "c"]
+    assert reasons(samples) == [ErrorType.TOO_MANY_BYTES, ErrorType.UNREADABLE]
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The paths that are opened for reading, as they are."""
+    paths, open_read = [], store.open_read
+
+    def recorded(path):
+        paths.append(path)
+        return open_read(path)
+
+    monkeypatch.setattr(store, "open_read", recorded)
+    return paths
+
+
+def test_a_large_image_file_is_opened_once(tmp_path, opened):
+    (tmp_path / "a.jpg").write_bytes(bytes(4 * 1024 * 1024 + 1))
+    (sample,) = READERS["images"](shard(tmp_path, "images", members=("a.jpg",)), Fields())
+    assert len(sample.encoded) == 4 * 1024 * 1024 + 1
+    assert opened == [f"{tmp_path}/a.jpg"]
+
+
+def test_on_a_store_a_file_far_above_the_mean_is_read_when_its_turn_comes(tmp_path, opened, monkeypatch):
+    monkeypatch.setattr(store, "is_local", lambda path: False)
+    monkeypatch.setattr(image_files, "_SMALL_BYTES", 1)
+    sizes = {"a.jpg": 2, "b.jpg": 10, "c.jpg": 3}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    group = shard(tmp_path, "images", members=tuple(sizes), num_bytes=15)  # a mean of 5: up to 10 are read ahead
+    assert [len(sample.encoded) for sample in READERS["images"](group, Fields())] == list(sizes.values())
+    assert len(opened) == 3
+    (tmp_path / "b.jpg").write_bytes(bytes(11))
+    assert [len(sample.encoded) for sample in READERS["images"](group, Fields())] == [2, 11, 3]
+    assert sorted(opened[3:]) == [f"{tmp_path}/{name}" for name in ("a.jpg", "b.jpg", "b.jpg", "c.jpg")]
+
+
+def test_image_files_read_ahead_take_bounded_memory(tmp_path, opened, monkeypatch):
+    monkeypatch.setattr(image_files, "_AHEAD_BYTES", 350)
+    members = tuple(f"{number:02d}.jpg" for number in range(20))
+    for name in members:
+        (tmp_path / name).write_bytes(bytes(100))
+    found = READERS["images"](shard(tmp_path, "images", members=members), Fields())
+    next(found)
+    time.sleep(0.2)
+    assert 2 <= len(opened) <= 4  # the one that was asked for, and three of 100 bytes ahead of it
+    assert len(list(found)) == 19

@@ -1,0 +1,1 @@
+"""A Keras model as layer calls, and what is done to them."""

@@ -1,0 +1,1 @@
+"""Which classifier, and loading it."""

@@ -1,0 +1,1 @@
+"""What a run writes: rows, rejects, markers, and the check of it all."""

@@ -1,0 +1,1 @@
+"""The model call: scores and class maps of a batch."""

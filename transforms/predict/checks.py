@@ -1,0 +1,80 @@
+"""What is checked of a classifier before it labels anything: its head was read aright, and its precision suffices."""
+
+import math
+
+import numpy as np
+
+from transforms.model.load import Classifier, ModelError
+from transforms.records import Predictions
+
+IDENTITY_TOLERANCE = 1e-3  # of logits against the model's own, relative, in float32
+LOGIT_TOLERANCE = 0.1  # by which the class that comes first in a narrow precision may be behind in float32
+MAP_TOLERANCE = 0.05  # of maps in a narrow precision against float32, relative to the range of the map
+
+
+def test_images(side_px: int) -> np.ndarray:
+    """Returns (4, side, side, 3) uint8: smooth noise, more like photographs than white noise is."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (4, 8, 8, 3), np.uint8)
+    return np.stack([cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_CUBIC) for image in coarse])
+
+
+def check_head(classifier: Classifier, source: str, pixels: np.ndarray, reference: Predictions) -> None:
+    """Compares the logits that the head makes of the features with the outputs of the model as it was loaded.
+
+    Where the head is linear they are the means of the class maps plus the biases.
+
+    Args:
+      source: of the classifier, for people.
+      pixels: (n, side, side, 3) uint8 images.
+      reference: their predictions in float32, with logits.
+
+    Raises:
+      ModelError: they differ.
+    """
+    import tensorflow as tf
+
+    from transforms.model.preprocess import preprocess
+
+    assert reference.logits is not None
+    outputs = np.asarray(classifier.outputs(preprocess(tf.constant(pixels), classifier.preprocess)), np.float32)
+    error = _identity_error(reference.logits, outputs, classifier.head.softmax)
+    if not error < IDENTITY_TOLERANCE:
+        raise ModelError(
+            f"{source}: the mean of a class map plus its bias differs from the logit by {error:.1e} of the largest, "
+            f"more than {IDENTITY_TOLERANCE:.0e}: the head {classifier.head.description} was misread"
+        )
+
+
+def _identity_error(logits: np.ndarray, outputs: np.ndarray, softmax: bool) -> float:
+    """Returns the largest difference of two (n, classes) outputs, relative to the largest logit.
+
+    Softmax outputs are compared by their logarithms, up to the constant that softmax forgets, where they are not tiny.
+    """
+    if logits.shape != outputs.shape:
+        return math.inf
+    if not softmax:
+        return float(np.abs(logits - outputs).max() / max(np.abs(outputs).max(), 1e-6))
+    shown = outputs > 1e-6
+    difference = np.where(shown, logits - np.log(np.maximum(outputs, 1e-6)), np.nan)
+    spread = np.nanmax(difference, axis=1) - np.nanmin(difference, axis=1)
+    return float(spread.max() / max(np.abs(logits).max(), 1e-6))
+
+
+def precision_error(got: Predictions, reference: Predictions) -> str | None:
+    """Compares predictions in a narrow precision with float32; returns what is wrong with them, if anything.
+
+    Args:
+      reference: in float32, with logits; its last class is the first of `got`.
+    """
+    assert reference.logits is not None
+    lost_logit = (reference.logits.max(axis=1) - reference.logit[:, -1]).max()  # 0 where the top class is the same
+    expected = reference.cams[:, -1]
+    # a constant map has no range: a thousandth of its value stands for it
+    spread = np.maximum(np.ptp(expected, axis=(1, 2)), 1e-3 * np.abs(expected).max(axis=(1, 2)) + 1e-12)
+    error = (np.abs(got.cams[:, 0] - expected).max(axis=(1, 2)) / spread).max()
+    if lost_logit <= LOGIT_TOLERANCE and error <= MAP_TOLERANCE:
+        return None
+    return f"maps by {error:.0%} of their range, the top logit by {lost_logit:.2f}"

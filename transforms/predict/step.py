@@ -1,0 +1,110 @@
+"""Inference as a step of the pipeline: a ModelHandler under Beam's RunInference."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from apache_beam.ml.inference.base import ModelHandler
+
+from transforms.predict import checks
+from transforms.predict.engine import Engine, EngineSettings, concatenate, shared_engine
+from transforms.records import ErrorType, Predictions, Reject, ShardBatch, Stage
+from transforms.worker import metrics
+
+
+class CamModelHandler(ModelHandler[ShardBatch, ShardBatch, Engine]):
+    """Adds predictions to batches. Each element is a batch already, of one shard; empty ones skip the model.
+
+    A batch that the model fails on is halved until the images that cause it are alone; those become rejects.
+    """
+
+    def __init__(self, settings: EngineSettings):
+        super().__init__()
+        self._settings = settings
+
+    def load_model(self) -> Engine:
+        return shared_engine(self._settings)
+
+    def should_skip_batching(self) -> bool:
+        return True
+
+    def run_inference(self, batch: ShardBatch, model: Engine, inference_args=None) -> Sequence[ShardBatch]:
+        if batch.pixels is None:
+            return [batch]
+        started = time.perf_counter()
+        labels = np.array([-1 if image.label is None else image.label for image in batch.images], np.int32)
+        rows, predictions, failures = predict_or_bisect(model, batch.pixels, labels)
+        rejected = [
+            Reject(image.image_id, image.uri, image.index_in_shard, Stage.PREDICT, *failures[row])
+            for row, image in enumerate(batch.images)
+            if row in failures
+        ]
+        metrics.observe("batch_images", len(batch))
+        metrics.count_rejects(rejected)
+        labelled = batch.after(
+            "predict",
+            started,
+            images=[batch.images[row] for row in rows],
+            pixels=None,
+            predictions=predictions,
+            rejects=sorted(batch.rejects + rejected, key=lambda reject: reject.index_in_shard),
+            precision=model.device.precision,
+            device=model.device.name,
+        )
+        return [metrics.timed(labelled, "predict")]
+
+    def get_num_bytes(self, batch: ShardBatch) -> int:
+        return 0 if batch.pixels is None else batch.pixels.nbytes
+
+    def get_metrics_namespace(self) -> str:
+        return metrics.NAMESPACE
+
+
+class Failure(NamedTuple):
+    """Why an image got no prediction."""
+
+    error_type: ErrorType
+    message: str
+
+
+def predict_or_bisect(
+    model: Engine, pixels: np.ndarray, labels: np.ndarray
+) -> tuple[list[int], Predictions | None, dict[int, Failure]]:
+    """Labels what can be labelled of a batch; a batch that fails is halved until the cause is alone.
+
+    Returns:
+      The rows that succeeded, their predictions (None if there are none), and why each other row failed.
+
+    Raises:
+      RuntimeError: every image fails, and so do images that nothing is wrong with: it is the model or the machine.
+    """
+    parts: list[Predictions] = []
+    rows: list[int] = []
+    failures: dict[int, Failure] = {}
+
+    def label(start: int, stop: int) -> None:
+        try:
+            predictions = model.predict(pixels[start:stop], labels[start:stop])
+        except Exception as error:  # whatever the model raises; its cause is found, not swallowed
+            if stop - start > 1:
+                middle = (start + stop) // 2
+                label(start, middle)
+                label(middle, stop)
+            else:
+                failures[start] = Failure(ErrorType.INFERENCE_FAILED, f"{type(error).__name__}: {error}"[:500])
+            return
+        finite = np.isfinite(predictions.logit).all(axis=1) & np.isfinite(predictions.cams).all(axis=(1, 2, 3))
+        for row in np.flatnonzero(~finite):
+            failures[start + int(row)] = Failure(ErrorType.NOT_FINITE, "the model gave NaN or infinity")
+        rows.extend(start + int(row) for row in np.flatnonzero(finite))
+        parts.append(predictions.select(finite))
+
+    label(0, len(pixels))
+    if [failure.error_type for failure in failures.values()].count(ErrorType.INFERENCE_FAILED) == len(pixels):
+        good = checks.test_images(model.side_px)
+        try:
+            model.predict(good, np.full(len(good), -1, np.int32))
+        except Exception as error:
+            raise RuntimeError(f"the model fails on every image: {failures[0].message}") from error
+    return rows, concatenate(parts) if rows else None, failures

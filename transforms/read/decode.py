@@ -1,0 +1,196 @@
+"""Encoded image bytes to upright RGB arrays, at the size the model wants and at the size of a thumbnail."""
+
+import contextlib
+import io
+import re
+import warnings
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from transforms.records import ErrorType
+from transforms.worker.threads import Budget
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF")
+MAX_PIXELS = 120_000_000  # of the original
+_MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of a JPEG, each scan counted: a few bytes can ask for one more scan of them all
+_SCAN_MARKER = b"\xff\xda"
+_SEGMENT = re.compile(rb"(\xff[\xc0-\xcf\xda-\xfe])(..)", re.DOTALL)  # of the header of a JPEG: marker, length
+_pixels = Budget(MAX_PIXELS)  # decoded and not yet resized; one takes up to 16 bytes, so 2 GB in this process
+CENTER_CROP_FRAC = 224 / 256  # of the shorter side, as in the usual evaluation of ImageNet classifiers
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata is no reason to warn about every image
+PIL.Image.MAX_IMAGE_PIXELS = None  # our own limit gives a reject row instead of a warning
+
+View = tuple[int, int, int, int]
+
+
+class ImageError(Exception):
+    """An image can't be decoded.
+
+    Attributes:
+      error_type: the stable reason.
+    """
+
+    def __init__(self, error_type: ErrorType, message: str):
+        super().__init__(message)
+        self.error_type = error_type
+
+
+class DecodedImage(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+      width, height: of the upright original.
+      view: what `pixels` shows of the original, as (x0, y0, x1, y1) in its pixels.
+      pixels: (side, side, 3) uint8 RGB.
+      preview: (h, w, 3) uint8 RGB of the whole image, or None.
+    """
+
+    width: int
+    height: int
+    view: View
+    pixels: np.ndarray
+    preview: np.ndarray | None
+
+
+def decode(encoded: bytes, side_px: int, resize: str = "squash", preview_px: int | None = None) -> DecodedImage:
+    """Decodes an image for a model of square input.
+
+    Args:
+      encoded: a whole file in one of FORMATS; of an animation, the first frame is taken.
+      side_px: of the model's input.
+      resize: "squash" fits the whole image into the square, "center_crop" the central square of it.
+      preview_px: the longest side of the preview; None makes none. Images are never enlarged for it.
+
+    Raises:
+      ImageError: the bytes are no such image, or one of more than MAX_PIXELS.
+    """
+    if not encoded:
+        raise ImageError(ErrorType.EMPTY, "the image has no bytes")
+    with contextlib.ExitStack() as held:
+        image, width, height = _open_upright(encoded, max(side_px, preview_px or 0), held)
+        view = model_view(width, height, resize)
+        pixels = resize_view(image, view, width, height, side_px, side_px)
+        preview = None
+        if preview_px:
+            scale = min(1.0, preview_px / max(width, height))
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            preview = resize_view(image, (0, 0, width, height), width, height, *size)
+    return DecodedImage(width, height, view, pixels, preview)
+
+
+def _open_upright(encoded: bytes, needed_px: int, held: contextlib.ExitStack) -> tuple[np.ndarray, int, int]:
+    """Returns an upright RGB array, perhaps reduced but not below twice the needed size, and the original's size.
+
+    Args:
+      held: gives back what this takes of the budget of pixels.
+    """
+    try:
+        image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
+        width, height = image.size
+        is_jpeg = image.format in ("JPEG", "MPO")
+        _check_cost(width, height, encoded.count(_SCAN_MARKER) if is_jpeg else 1)
+        # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
+        image.draft(None, (2 * needed_px, 2 * needed_px))
+        # ... but where it comes in several scans, libjpeg holds the coefficients of all pixels, whatever the size
+        num_pixels = width * height if is_jpeg and _has_several_scans(image, encoded) else image.width * image.height
+        _pixels.take(num_pixels)
+        held.callback(_pixels.give, num_pixels)
+        orientation, rgb = _upright(image)
+    except ImageError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageError(ErrorType.UNKNOWN_FORMAT, f"not an image in one of {', '.join(FORMATS)}") from None
+    except Exception as error:  # whatever a decoder raises on bytes that a stranger wrote
+        truncated = isinstance(error, EOFError) or "truncated" in str(error)
+        error_type = ErrorType.TRUNCATED if truncated else ErrorType.CORRUPT
+        raise ImageError(error_type, f"{type(error).__name__}: {error}") from error
+    return (np.asarray(rgb), *((height, width) if orientation >= 5 else (width, height)))
+
+
+def _has_several_scans(image: PIL.Image.Image, encoded: bytes) -> bool:
+    """Tells whether a JPEG is progressive, or its first scan lacks a component or is not where it should be."""
+    if "progressive" in image.info:
+        return True
+    begin = 2
+    while segment := _SEGMENT.match(encoded, begin):
+        if segment[1] == _SCAN_MARKER:
+            return encoded[segment.end()] < len(image.getbands())
+        begin += 2 + int.from_bytes(segment[2])
+    return True
+
+
+def _check_cost(width: int, height: int, scans: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(ErrorType.TOO_MANY_PIXELS, f"{width}x{height} pixels, at most {MAX_PIXELS} are decoded")
+    if scans * width * height > _MAX_SCANNED_PIXELS:
+        raise ImageError(
+            ErrorType.TOO_MANY_PIXELS,
+            f"{scans} scans of {width}x{height} pixels, at most {_MAX_SCANNED_PIXELS} are decoded",
+        )
+
+
+def _upright(image: PIL.Image.Image) -> tuple[int, PIL.Image.Image]:
+    """Decodes; returns the orientation that the image had, and its upright RGB version."""
+    image.load()  # before the EXIF is looked at: for a PNG that would load too, and hide what is wrong with it
+    orientation = _orientation(image)
+    rgb = _to_rgb(image)
+    return orientation, rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        return orientation if orientation in _UPRIGHT else 1
+    except Exception:  # broken EXIF does not make a broken picture
+        return 1
+
+
+def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Converts any mode: 16-bit values lose their low byte, transparency lies over white."""
+    if image.mode.startswith("I"):
+        image = PIL.Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", image.size, "white")
+        image = PIL.Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def model_view(width: int, height: int, resize: str) -> View:
+    """Returns the part of an image that a model sees, as a box in its pixels; `resize` is that of `decode`."""
+    if resize == "squash":
+        return 0, 0, width, height
+    side = max(1, round(CENTER_CROP_FRAC * min(width, height)))
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def resize_view(image: np.ndarray, view: View, width: int, height: int, new_width: int, new_height: int) -> np.ndarray:
+    """Resizes a part of an image, half-pixel centred: by area when it shrinks, else bilinear.
+
+    Args:
+      image: (h, w, 3) uint8, perhaps a reduced version of the original.
+      view: the part, in pixels of the original.
+      width, height: of the original.
+      new_width, new_height: of the result.
+    """
+    reduced_height, reduced_width = image.shape[:2]
+    x0, x1 = (round(x * reduced_width / width) for x in view[::2])
+    y0, y1 = (round(y * reduced_height / height) for y in view[1::2])
+    part = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    shrinks = part.shape[0] >= new_height and part.shape[1] >= new_width
+    return cv2.resize(part, (new_width, new_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -1,0 +1,94 @@
+"""Image files, grouped into virtual shards by the plan. A label may lie beside an image, in a file of the same name."""
+
+import os
+import posixpath
+from collections.abc import Iterable, Set
+
+from transforms.read import samples
+from transforms.read.samples import USUAL_FIELDS, BadSample, Counts, Fields, Samples
+from transforms.read.webdataset import label_of
+from transforms.records import ErrorType, Sample, Shard
+from transforms.store import files as store
+from transforms.worker.threads import map_ahead, thread_pool
+
+LABEL_SUFFIXES = (".cls", ".json")
+_FILES_AHEAD = 64  # image files of a shard that are read before they are asked for,
+_AHEAD_BYTES = 64 * 1024 * 1024  # and what they hold; a larger one is read ahead alone
+_SMALL_BYTES = 1024 * 1024
+_MAX_LABEL_BYTES = 1024 * 1024
+
+
+def with_labels(images: Iterable[str], others: Set[str], label_field: str | None) -> list[str]:
+    """Returns paths of images, each followed by the file among the others that holds its label, if one does.
+
+    That is the file of the same name ending in `.cls`, or in `.json` where a field of it is asked for.
+    """
+    members = []
+    for image in images:
+        label = f"{_stem(image)}.{'cls' if label_field is None else 'json'}"
+        members += [image, label] if label in others else [image]
+    return members
+
+
+def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
+    """Reads a group of image files; ids are paths relative to the group's folder, without extension."""
+    labels = {_stem(member): member for member in shard.members if member.endswith(LABEL_SUFFIXES)}
+    images = [member for member in shard.members if member not in labels.values()]
+
+    def read(member: str, limit: int) -> Sample | BadSample | None:
+        """Returns the sample; None where the file is larger than the limit."""
+        image_id, uri = _stem(member), store.join(shard.uri, member)
+        try:
+            encoded = _read(uri, limit)
+            label_file = labels.get(image_id)
+            label_bytes = _read(store.join(shard.uri, label_file), _MAX_LABEL_BYTES) if label_file else None
+        except OSError as error:
+            # a store that refuses does so for the account, not for the image
+            refused = isinstance(error, PermissionError | IsADirectoryError) and store.is_local(uri)
+            if not (store.is_missing(error) or refused):
+                raise  # the store or the disk failed: the image may be read later
+            return BadSample(image_id, uri, ErrorType.UNREADABLE, f"{type(error).__name__}: {error}")
+        if encoded is None:
+            return None
+        try:
+            label = label_of({posixpath.splitext(label_file)[1][1:]: label_bytes}, fields) if label_file else None
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"{type(error).__name__}: {error}")
+        return Sample(image_id, uri, encoded, label)
+
+    ahead = map_ahead(
+        lambda limited: read(*limited),
+        ((member, _limit_ahead(shard, member)) for member in images),
+        _FILES_AHEAD,
+        thread_pool("read"),
+        cost=lambda limited: limited[1],
+        max_cost=_AHEAD_BYTES,
+    )
+    for member, sample in zip(images, ahead, strict=True):
+        sample = sample or read(member, samples.MAX_ENCODED_BYTES)
+        yield sample or samples.too_large(_stem(member), store.join(shard.uri, member))
+
+
+def _limit_ahead(shard: Shard, member: str) -> int:
+    """Returns how many bytes of an image file may be read ahead; one that has more is read when its turn comes.
+
+    That is its size. A store would have to be asked for it: there it is twice the mean size of the shard's files.
+    """
+    if not store.is_local(shard.uri):
+        return min(max(_SMALL_BYTES, 2 * shard.num_bytes // len(shard.members)), samples.MAX_ENCODED_BYTES)
+    try:
+        size = os.path.getsize(store.join(shard.uri, member))
+    except OSError:
+        return 0  # reading it says why
+    return size if size <= samples.MAX_ENCODED_BYTES else 0
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(path)[0]
+
+
+def _read(uri: str, limit: int) -> bytes | None:
+    """Returns a file's bytes; None where there are more than the limit."""
+    with store.open_read(uri) as file:
+        content = file.read(limit + 1)
+    return None if len(content) > limit else content

@@ -1,0 +1,191 @@
+"""Files on any store that Beam knows (local, gs://, s3://): the few operations that reading and committing need.
+
+On a store, a request that fails for a reason that may pass is made again.
+"""
+
+import functools
+import io
+import json
+import os
+import posixpath
+import shutil
+from typing import IO
+
+from apache_beam.io.filesystem import BeamIOError, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.errors import UserError
+from transforms.store.resuming_file import RAW, ResumingFile
+from transforms.store.retries import Function, is_missing, persistent, raise_as_of_disk
+
+_BUFFER_BYTES = 1 << 20
+
+
+def is_local(path: str) -> bool:
+    """Tells whether a path is on this machine."""
+    return FileSystems.get_scheme(path) is None
+
+
+def join(*parts: str) -> str:
+    """Joins path parts with the separator that every store understands."""
+    return posixpath.join(*parts)
+
+
+def _retried(function: Function) -> Function:
+    """Makes a function of a path try again where the path is not local, and raise what a disk would."""
+    on_stores = persistent(function)
+
+    @functools.wraps(function)
+    def wrapper(path: str, *args):
+        if is_local(path):
+            return function(path, *args)
+        try:
+            return on_stores(path, *args)
+        except ValueError as error:  # of a path that no store takes
+            raise UserError(f"{path}: {error}") from error
+        except Exception as error:
+            raise_as_of_disk(error, path)
+
+    return wrapper  # type: ignore[return-value] # the same signature
+
+
+def open_read(path: str) -> io.BufferedReader:
+    """Opens a file for reading its bytes as they lie there; on a store, a broken connection is taken up again."""
+    if is_local(path):
+        return open(path, "rb")
+    return io.BufferedReader(ResumingFile(path), _BUFFER_BYTES)
+
+
+@_retried
+def upload(path: str, content: IO[bytes]) -> None:
+    """Writes a file of a store from the begin of a local one; interrupted, it may leave a part of it there."""
+    content.seek(0)
+    with FileSystems.create(path, compression_type=RAW) as file:
+        shutil.copyfileobj(content, file, _BUFFER_BYTES)
+
+
+def read_bytes(path: str) -> bytes:
+    """Returns a whole file."""
+    with open_read(path) as file:
+        return file.read()
+
+
+def read_json(path: str):
+    """Returns the value of a JSON file, or None where there is no such file.
+
+    Raises:
+      UserError: the file is not JSON.
+    """
+    try:
+        content = read_bytes(path)  # one request: to ask first whether it is there would be another
+    except Exception as error:
+        if is_missing(error):
+            return None
+        raise
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{path} is not a JSON file: {error}") from error
+
+
+def write_json(path: str, value, temporary_path: str) -> None:
+    """Writes a JSON file that is either whole or absent."""
+    write_bytes(
+        path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace"), temporary_path
+    )
+
+
+def write_bytes(path: str, content: bytes, temporary_path: str) -> None:
+    """Writes a file that is either whole or absent: to a temporary path first, then renamed."""
+    if is_local(path):
+        make_folder_of(temporary_path)
+        with open(temporary_path, "wb") as file:
+            file.write(content)
+        rename(temporary_path, path)
+    elif len(content) <= _BUFFER_BYTES:
+        upload(path, io.BytesIO(content))  # in one piece, so that it is there whole or not at all
+    else:
+        upload(temporary_path, io.BytesIO(content))  # interrupted, S3 would show a part of it
+        rename(temporary_path, path)
+
+
+def rename(source: str, destination: str) -> None:
+    """Moves a file, replacing what lies at the destination."""
+    make_folder_of(destination)
+    _rename(source, destination)
+
+
+@_retried
+def _rename(source: str, destination: str) -> None:
+    try:
+        FileSystems.rename([source], [destination])
+    except BeamIOError:
+        # a store copies and deletes: asked again after the answer got lost, the source is gone and all is well
+        if is_local(source) or exists(source) or not exists(destination):
+            raise
+
+
+@_retried
+def delete(path: str) -> None:
+    """Deletes a file. An absent one is no error."""
+    try:
+        os.remove(path) if is_local(path) else FileSystems.delete([path])
+    except Exception as error:
+        if not is_missing(error):
+            raise
+
+
+def delete_folder(path: str) -> None:
+    """Deletes a folder and all that is in it. An absent one is no error."""
+    if is_local(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        for file in files_below(path):
+            delete(file.path)
+
+
+@_retried
+def exists(path: str) -> bool:
+    """Tells whether a file is there."""
+    return os.path.exists(path) if is_local(path) else FileSystems.exists(path)
+
+
+def is_file(path: str) -> bool:
+    """Tells whether a path is a file, not a folder."""
+    return os.path.isfile(path) if is_local(path) else exists(path)
+
+
+@_retried
+def metadata(path: str) -> FileMetadata:
+    """Returns a file's size and modification time."""
+    return FileSystems.get_filesystem(path).metadata(path)
+
+
+@_retried
+def match(pattern: str) -> list[FileMetadata]:
+    """Lists the files that match a pattern (`*` within a folder, `**` at any depth), sorted by path."""
+    return sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda metadata: metadata.path)
+
+
+def files_below(folder: str) -> list[FileMetadata]:
+    """Lists the files in a folder at any depth, sorted by path; none where it does not exist.
+
+    Unlike a pattern, a local folder may have any name.
+    """
+    if not is_local(folder):
+        return match(join(folder, "**"))
+    paths = (join(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    return [metadata(path) for path in sorted(paths) if os.path.isfile(path)]
+
+
+def names(folder: str) -> list[str]:
+    """Lists the names of the files directly in a folder; none where it does not exist."""
+    if is_local(folder):
+        return sorted(entry.name for entry in os.scandir(folder)) if os.path.isdir(folder) else []
+    return [posixpath.basename(metadata.path) for metadata in match(join(folder, "*"))]
+
+
+def make_folder_of(path: str) -> None:
+    """Makes the folder of a local path; stores have none."""
+    if is_local(path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

@@ -1,0 +1,1 @@
+"""What the threads of a worker process share."""
