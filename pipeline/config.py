@@ -1,14 +1,21 @@
-"""The configuration: documented models, read from YAML, `--set` and flags, checked before anything starts."""
+"""The configuration: every room's settings together, read from YAML, `--set` and flags, checked before a start."""
 
 import difflib
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 import yaml
 
+from transforms.cam.settings import CamSettings
+from transforms.draw.settings import ThumbnailSettings
 from transforms.errors import UserError
+from transforms.locate.settings import BoxSettings
+from transforms.model.settings import ModelSettings
+from transforms.output.settings import FailureSettings, OutputSettings
+from transforms.read.settings import InputSettings
+from transforms.settings import Settings
 from transforms.store.credentials import has_credentials, redact
 
 BeamValue = bool | int | float | str
@@ -18,103 +25,18 @@ class ConfigError(UserError):
     """The configuration is not usable; the message is one line for the user."""
 
 
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class InputConfig(_Section):
-    """What to read."""
-
-    pattern: list[str] = []  # files, globs or folders; local, gs:// or s3://
-    format: Literal["auto", "webdataset", "tfrecord", "parquet", "images"] = "auto"
-    image_field: str | None = None  # where a sample keeps its image; None: as usual in its format
-    label_field: str | None = None
-    id_field: str | None = None  # of TFRecord and Parquet; elsewhere the id is the member's or the file's name
-    images_per_shard: int = pydantic.Field(1024, ge=1)  # image files that make one virtual shard
-
-    @pydantic.field_validator("pattern", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-
-class ModelConfig(_Section):
-    """Which classifier, and how it is run."""
-
-    source: str = "imagenet"  # demo, imagenet, PATH.keras, SAVEDMODEL_DIR
-    class_names: str | None = None  # a file with one name per line
-    preprocess: Literal["auto", "caffe", "torch", "tf", "none"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_size: int | Literal["auto"] = "auto"
-    resize: Literal["squash", "center_crop"] = "squash"
-
-    @pydantic.field_validator("batch_size")
-    @classmethod
-    def _positive(cls, value: Any) -> Any:
-        if value != "auto" and not 1 <= value <= 4096:
-            raise ValueError("must be 'auto' or lie in [1, 4096]")
-        return value
-
-
-class CamConfig(_Section):
-    """Which class maps."""
-
-    top_k: int = pydantic.Field(1, ge=1, le=1000)  # most probable classes
-    include_label: bool = False  # and the sample's own label
-    method: Literal["cam", "grad-cam"] = "cam"  # grad-cam: for models without a pooled head
-    weights: Literal["signed", "positive"] = "positive"  # positive: negative head weights count as 0, in the maps only
-    resolution: Literal[7, 14] = 7  # 14: twice as many rows and columns as the model has, at half as much compute again
-    refine: Literal["none", "affinity"] = "none"  # affinity: smooths maps over what looks alike, at 14x14
-    flip: bool = False  # averages with the mirrored image's maps, at twice the compute
-
-
-class BoxesConfig(_Section):
-    """How maps become boxes."""
-
-    threshold_frac: float = pydantic.Field(0.4, gt=0, lt=1)  # of the normalised map's maximum
-    normalization: Literal["minmax", "max", "ivr", "pas"] = "pas"
-    components: Literal["largest", "all"] = "largest"
-    min_area_frac: float = pydantic.Field(0.01, ge=0, lt=1)  # of the map; smaller components make no box
-    ivr_percentile: float = pydantic.Field(45.0, ge=0, lt=100)  # of the map; lower values count as 0, with "ivr"
-
-
-class ThumbnailsConfig(_Section):
-    """The heat-map thumbnails."""
-
-    enabled: bool = True
-    side_px: int = pydantic.Field(224, ge=16, le=2048)  # of the longer side
-    quality: int = pydantic.Field(80, ge=1, le=100)
-    draw_boxes: bool = True
-
-
-class OutputConfig(_Section):
-    """Where the rows go, and which of the bulky columns they have."""
-
-    path: str | None = None
-    compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
-    cams: bool = True
-    logits: bool = False
-    embeddings: bool = False
-    activations: bool = False
-
-
-class FailuresConfig(_Section):
-    """How much may go wrong."""
-
-    max_fraction: float = pydantic.Field(0.01, ge=0, le=1)  # of images rejected, above which a run has failed
-
-
-class Config(_Section):
+class Config(Settings):
     """All settings of a run."""
 
-    input: InputConfig = InputConfig()
-    model: ModelConfig = ModelConfig()
-    cam: CamConfig = CamConfig()
-    boxes: BoxesConfig = BoxesConfig()
-    thumbnails: ThumbnailsConfig = ThumbnailsConfig()
-    output: OutputConfig = OutputConfig()
-    failures: FailuresConfig = FailuresConfig()
-    beam: dict[str, BeamValue | list[BeamValue]] = {}  # Beam's own options without their dashes, e.g. runner
+    input: InputSettings = InputSettings()
+    model: ModelSettings = ModelSettings()
+    cam: CamSettings = CamSettings()
+    boxes: BoxSettings = BoxSettings()
+    thumbnails: ThumbnailSettings = ThumbnailSettings()
+    output: OutputSettings = OutputSettings()
+    failures: FailureSettings = FailureSettings()
+    beam: dict[str, BeamValue | list[BeamValue]] = {}
+    """Beam's own options without their dashes, e.g. runner."""
 
     @pydantic.field_validator("beam")
     @classmethod

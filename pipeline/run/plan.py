@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 
-from pipeline.config import InputConfig
 from transforms.errors import UserError
 from transforms.output.layout import Layout
 from transforms.read.formats import HEAD_BYTES, format_of_content, format_of_name
 from transforms.read.image_files import LABEL_SUFFIXES, with_labels
+from transforms.read.settings import InputSettings
 from transforms.records import Shard
 from transforms.store import files as store
 from transforms.worker.threads import thread_pool
@@ -51,7 +51,7 @@ class _InputFile(NamedTuple):
     metadata: FileMetadata
 
 
-def make_plan(config: InputConfig, layout: Layout) -> Plan:
+def make_plan(config: InputSettings, layout: Layout) -> Plan:
     """Lists the input and makes shards of it: known ones first and cut as they were, new ones after them.
 
     Raises:
@@ -151,7 +151,7 @@ def write_plan(path: str, shards: Iterable[Shard], temporary_path: str) -> None:
     store.write_bytes(path, "".join(lines).encode(errors="backslashreplace"), temporary_path)
 
 
-def _list_input(config: InputConfig, layout: Layout, known: Mapping[str, str]) -> Iterator[_InputFile]:
+def _list_input(config: InputSettings, layout: Layout, known: Mapping[str, str]) -> Iterator[_InputFile]:
     """Yields the files of all patterns but what lies in the output; a file that several match belongs to the first."""
     for pattern in config.pattern:
         pattern = os.path.abspath(pattern) if store.is_local(pattern) else pattern.rstrip("/")

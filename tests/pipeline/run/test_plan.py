@@ -3,10 +3,10 @@ import re
 
 import pytest
 
-from pipeline.config import InputConfig
 from pipeline.run.plan import PlanError, make_plan, read_plan, read_run_plan, write_plan
 from tests.factories import jpeg, write_samples, write_tar
 from transforms.output.layout import Layout
+from transforms.read.settings import InputSettings
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def data(tmp_path):
 
 
 def plan(layout, *patterns, **settings):
-    return make_plan(InputConfig(pattern=[str(pattern) for pattern in patterns], **settings), layout)
+    return make_plan(InputSettings(pattern=[str(pattern) for pattern in patterns], **settings), layout)
 
 
 def keep(layout, made):

@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.config import CamConfig
 from pipeline.demo import command as demo
 from pipeline.demo import scenes
 from tests.factories import encode, image
+from transforms.cam.settings import CamSettings
 from transforms.locate.boxes import find_boxes, iou, to_original
 from transforms.model import demo as demo_model
 from transforms.predict.engine import Engine, EngineSettings
@@ -19,7 +19,7 @@ def labelled():
     """100 scenes that the training never saw, and what the demo model says of them."""
     drawn = [scenes.draw_scene(seed) for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + UNSEEN)]
     decoded = [images.decode(encode(scene.image, "JPEG", quality=95), 224) for scene in drawn]
-    engine = Engine(EngineSettings("demo", weights=CamConfig().weights))
+    engine = Engine(EngineSettings("demo", weights=CamSettings().weights))
     return drawn, engine.predict(np.stack([each.pixels for each in decoded]), np.full(UNSEEN, -1, np.int32))
 
 

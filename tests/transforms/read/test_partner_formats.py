@@ -6,16 +6,16 @@ import PIL.Image
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.config import InputConfig
 from pipeline.run.plan import PlanError, make_plan, write_plan
 from tests.shard_writers import photos, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
 from transforms.output.layout import Layout
 from transforms.read.formats import HEAD_BYTES, READERS, format_of_content, format_of_name
+from transforms.read.settings import InputSettings
 from transforms.store import files as store
 
 
 def plan_of(*patterns, output="/nowhere", **settings):
-    return make_plan(InputConfig(pattern=[str(pattern) for pattern in patterns], **settings), Layout(str(output)))
+    return make_plan(InputSettings(pattern=[str(pattern) for pattern in patterns], **settings), Layout(str(output)))
 
 
 @pytest.mark.parametrize(
