@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.config import Config
 from transforms.output.schema import SCHEMA_VERSION
+from transforms.settings import Settings
 
 # each changes how rows are made or where, and not what is in them
 _NOT_IN_ROWS: dict[str, set[str] | bool] = {
@@ -24,7 +25,16 @@ def row_settings(config: Config, model_fingerprint: str, class_names: list[str])
         "schema_version": SCHEMA_VERSION,
         "model": model_fingerprint,
         "class_names": names,
-        "config": config.model_dump(exclude=_NOT_IN_ROWS),
+        "config": config.model_dump(exclude=_not_in_rows(config)),
+    }
+
+
+def _not_in_rows(config: Config) -> dict[str, set[str] | bool]:
+    """Returns what of each section the fingerprint leaves out; with it, keys that earlier versions did not have."""
+    neutral = {name: section.neutral() for name, section in config if isinstance(section, Settings)}
+    return neutral | {
+        name: left_out if isinstance(left_out, bool) else left_out | neutral[name]
+        for name, left_out in _NOT_IN_ROWS.items()
     }
 
 

@@ -1,5 +1,9 @@
-from pipeline.config import load
+from typing import Annotated
+
+from pipeline.config import Config, load
 from pipeline.run import fingerprint as settings
+from transforms.cam.settings import CamSettings
+from transforms.settings import Added
 
 
 def row_settings(*changes, model="m", names=("a", "b")):
@@ -25,3 +29,18 @@ def test_differences_name_key_and_values():
     old, new = row_settings(), row_settings("cam.top_k=2", model="other")
     assert settings.differences(old, new) == ["cam.top_k: 1 -> 2", "model: m -> other"]
     assert settings.differences(old, old) == []
+
+
+class _Cam(CamSettings):
+    blur: Annotated[int, Added()] = 0
+
+
+class _Config(Config):
+    cam: _Cam = _Cam()
+
+
+def test_a_key_that_earlier_versions_did_not_have_is_left_out_at_its_default():
+    old = row_settings()
+    neutral, changed = (settings.row_settings(_Config(cam=_Cam(blur=blur)), "m", ["a", "b"]) for blur in (0, 3))
+    assert neutral == old
+    assert settings.differences(old, changed) == ["cam.blur: None -> 3"]
