@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.run.plan import write_plan
 from transforms.output.layout import Layout
 from transforms.output.schema import image_schema
+from transforms.output.settings import OutputSettings
 from transforms.records import Shard, ShardDone
 from transforms.store import files as store
 
@@ -62,7 +63,7 @@ def write_output(folder: str, truth_path: str, rows: int) -> None:
         "cam": {"top_k": 1, "include_label": True},
         "boxes": {"normalization": "minmax", "threshold_frac": 0.2},
     }
-    schema = image_schema({"config": config}, thumbnails=False)
+    schema = image_schema({"config": config}, OutputSettings(), thumbnails=False)
     layout, shards = Layout(folder), []
     os.makedirs(os.path.join(folder, "images"))
     generator = np.random.default_rng(0)

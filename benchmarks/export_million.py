@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from pipeline.run.plan import write_plan
 from transforms.output.layout import Layout
 from transforms.output.schema import image_schema
+from transforms.output.settings import OutputSettings
 from transforms.records import Shard, ShardDone
 from transforms.store import files as store
 
@@ -90,7 +91,7 @@ def _rows(shard: Shard, first: int, count: int, sha256: str) -> pa.Table:
     left_top = rng.uniform(0, SIDE_PX / 2, (count, 2)).astype(np.float32)
     right_bottom = left_top + rng.uniform(1, SIDE_PX / 2, (count, 2)).astype(np.float32)
     corners = dict(zip(("x0", "y0", "x1", "y1"), np.concatenate([left_top, right_bottom], 1).T.copy(), strict=True))
-    schema = image_schema({}, thumbnails=False)
+    schema = image_schema({}, OutputSettings(), thumbnails=False)
     offsets = np.arange(count + 1, dtype=np.int32)
     names = np.char.add("kind ", class_index.astype(str))
     box = pa.StructArray.from_arrays([*map(pa.array, corners.values()), score], fields=list(schema.field("box").type))

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from pipeline.run.plan import write_plan
 from transforms.output.layout import Layout
 from transforms.output.schema import image_schema
+from transforms.output.settings import OutputSettings
 from transforms.records import Shard, ShardDone
 
 SHARD_ROWS, NUM_CLASSES, ROW_GROUP_ROWS = 10_000, 1000, 512
@@ -65,7 +66,7 @@ def write_output(root: pathlib.Path, num_rows: int) -> None:
 
 
 def shard_table(shard: Shard, numbers: np.ndarray, thumbnails: list[bytes], rng: np.random.Generator) -> pa.Table:
-    schema, count = image_schema({}), len(numbers)
+    schema, count = image_schema({}, OutputSettings()), len(numbers)
     ids = [f"image-{number:08d}" for number in numbers]
     classes = (NUM_CLASSES * rng.random(count) ** 2).astype(np.int32)  # some classes are seen far more often
     right = rng.random(count) < 0.8

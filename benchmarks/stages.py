@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import Config
-from transforms.draw.thumbnails import render_batch
-from transforms.locate.boxes import locate_batch
+from transforms.draw.settings import ThumbnailSettings
+from transforms.draw.step import render_batch
+from transforms.locate.settings import BoxSettings
+from transforms.locate.step import locate_batch
 from transforms.output import writer as shard_writer
 from transforms.output.schema import image_schema, image_table
+from transforms.output.settings import OutputSettings
 from transforms.predict.engine import Engine
 from transforms.read.formats import READERS, USUAL_FIELDS
 from transforms.read.step import Decoder
@@ -54,9 +56,8 @@ def measure(engine: Engine, tar_path: str, folder: str, images: int = 320) -> St
         ShardBatch(shard, start, len(part), False, [entry.image for entry in part], predictions=predictions)
         for start, part, predictions in zip(starts, parts, predicted, strict=True)
     ]
-    boxes = Config().boxes.model_dump().values()  # in the order of the parameters of `find_boxes`
-    located, locate = _timed(lambda: [locate_batch(batch, *boxes) for batch in batches])
-    rendered, render = _timed(lambda: [render_batch(batch, 80, True) for batch in located])
+    located, locate = _timed(lambda: [locate_batch(batch, BoxSettings()) for batch in batches])
+    rendered, render = _timed(lambda: [render_batch(batch, ThumbnailSettings()) for batch in located])
     names = [f"class_{index}" for index in range(engine.num_classes)]
     _, write = _timed(lambda: _write(rendered, names, os.path.join(folder, "bench.parquet")))
     count = len(decoded)
@@ -74,7 +75,7 @@ def _timed(work):
 
 
 def _write(batches: list[ShardBatch], names: list[str], path: str) -> None:
-    schema: pa.Schema = image_schema({})
+    schema: pa.Schema = image_schema({}, OutputSettings())
     file = shard_writer.RowFile(path, schema, "zstd", 512)
     for batch in batches:
         file.write(image_table(batch, names, schema))

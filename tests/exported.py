@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.run.plan import read_plan, write_plan
 from transforms.output.layout import Layout
 from transforms.output.schema import image_schema
+from transforms.output.settings import OutputSettings
 from transforms.records import Shard, ShardDone
 from transforms.store import files as store
 
@@ -93,7 +94,7 @@ def _write_tar(folder, shard_id: str, files: dict[str, bytes]) -> Shard:
 
 
 def _write_rows(layout: Layout, shard: Shard, images: list[Labelled], files: dict[str, bytes]) -> None:
-    schema = image_schema({}, thumbnails=False)
+    schema = image_schema({}, OutputSettings(), thumbnails=False)
     rows = [
         _row(shard, index, image, name, hashlib.sha256(content).hexdigest())
         for index, (image, (name, content)) in enumerate(zip(images, files.items(), strict=True))

@@ -8,8 +8,8 @@ from apache_beam.ml.inference.base import RunInference
 
 from pipeline.config import Config
 from pipeline.run.plan import read_run_plan
-from transforms.draw.thumbnails import RenderThumbnails
-from transforms.locate.boxes import LocateObjects
+from transforms.draw.step import RenderThumbnails
+from transforms.locate.step import LocateObjects
 from transforms.output.audit import Audit
 from transforms.output.schema import image_schema
 from transforms.output.writer import WriteShard
@@ -65,24 +65,17 @@ def label_images(pipeline: beam.Pipeline, job: Job) -> beam.PCollection:
             Fields(config.input.image_field, config.input.label_field, config.input.id_field),
         )
         | "Predict" >> RunInference(CamModelHandler(job.engine))
-        | "Locate" >> LocateObjects(**config.boxes.model_dump())
+        | "Locate" >> LocateObjects(config.boxes)
     )
     if thumbnails.enabled:
-        done |= "Render" >> RenderThumbnails(thumbnails.quality, thumbnails.draw_boxes)
+        done |= "Render" >> RenderThumbnails(thumbnails)
     done |= "WriteShard" >> WriteShard(
         job.output,
         job.run_id,
         job.fingerprint,
-        image_schema(
-            job.about,
-            thumbnails.enabled,
-            config.output.logits,
-            config.output.embeddings,
-            config.output.activations,
-        ),
+        image_schema(job.about, config.output, thumbnails.enabled),
         job.class_names,
-        config.output.compression,
-        64 if config.output.activations else 512,  # a row with activations takes 400 KB
-        config.output.cams,
+        config.output,
+        row_group_rows=64 if config.output.activations else 512,  # a row with activations takes 400 KB
     )
-    return (planned, done) | "Audit" >> Audit(job.output, job.run_id, config.failures.max_fraction, job.about)
+    return (planned, done) | "Audit" >> Audit(job.output, job.run_id, config.failures, job.about)

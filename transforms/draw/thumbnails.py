@@ -1,22 +1,16 @@
 """Heat-map thumbnails: the class map over the image, the box drawn, as JPEG."""
 
-import time
-from dataclasses import dataclass
-
-import apache_beam as beam
 import cv2
 import numpy as np
 
-from transforms.locate import normalize as cams
-from transforms.records import Box, Image, ShardBatch
-from transforms.worker import metrics
-from transforms.worker.threads import thread_pool
+from transforms.locate.normalize import minmax, upsample
+from transforms.records import Box, Image
 
 HEAT_WEIGHT = 0.4  # of the colour map in the blend
 _BOX_RGB = (255, 255, 255)
 
 
-def render(image: Image, cam: np.ndarray, box: Box | None, quality: int = 80) -> bytes:
+def render(image: Image, cam: np.ndarray, box: Box | None, quality: int) -> bytes:
     """Draws a class map as a heat map over an image's preview, and its box.
 
     Args:
@@ -37,9 +31,7 @@ def render(image: Image, cam: np.ndarray, box: Box | None, quality: int = 80) ->
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     drawn = cv2.cvtColor(image.preview, cv2.COLOR_RGB2BGR)
     seen = drawn[y0:y1, x0:x1]
-    heat = cv2.applyColorMap(
-        (cams.upsample(cams.minmax(cam), x1 - x0, y1 - y0) * 255).astype(np.uint8), cv2.COLORMAP_JET
-    )
+    heat = cv2.applyColorMap((upsample(minmax(cam), x1 - x0, y1 - y0) * 255).astype(np.uint8), cv2.COLORMAP_JET)
     cv2.addWeighted(heat, HEAT_WEIGHT, seen, 1 - HEAT_WEIGHT, 0, dst=seen)
     if box:
         left_top = round(box.x0 * scale_x), round(box.y0 * scale_y)
@@ -47,39 +39,3 @@ def render(image: Image, cam: np.ndarray, box: Box | None, quality: int = 80) ->
         cv2.rectangle(drawn, left_top, right_bottom, (0, 0, 0), 3)
         cv2.rectangle(drawn, left_top, right_bottom, _BOX_RGB, 1)
     return cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
-@dataclass
-class RenderThumbnails(beam.PTransform):
-    """Adds to each image of a batch a thumbnail that shows its most probable class.
-
-    Args:
-      quality: of the JPEGs, 1 to 100.
-      draw_boxes: draws the class's best box too.
-    """
-
-    quality: int = 80
-    draw_boxes: bool = True
-
-    def __post_init__(self):
-        super().__init__()
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality must lie in [1, 100], got {self.quality}")
-
-    def expand(self, batches):
-        return batches | "Draw" >> beam.Map(render_batch, self.quality, self.draw_boxes).with_output_types(ShardBatch)
-
-
-def render_batch(batch: ShardBatch, quality: int, draw_boxes: bool) -> ShardBatch:
-    """Returns the batch with its thumbnails."""
-    if not batch.images:
-        return batch
-    started = time.perf_counter()
-
-    def draw(row: int) -> bytes:
-        boxes = batch.boxes[row][0] if draw_boxes else []
-        return render(batch.images[row], batch.labelled.cams[row, 0], boxes[0] if boxes else None, quality)
-
-    thumbnails = list(thread_pool("render").map(draw, range(len(batch))))
-    metrics.count("thumbnail_bytes", sum(map(len, thumbnails)))
-    return metrics.timed(batch.after("render", started, thumbnails=thumbnails), "render")

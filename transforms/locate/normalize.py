@@ -1,4 +1,4 @@
-"""Class activation maps (Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016)."""
+"""Raw class maps to maps in [0, 1], at the resolution that they are wanted in."""
 
 from collections.abc import Callable
 
@@ -6,22 +6,6 @@ import cv2
 import numpy as np
 
 _FLAT = 1e-30  # a map of a smaller range is constant; dividing by it would overflow
-IVR_PERCENTILE = 45.0  # of a map; Kim et al. 2021 choose it between 30 and 50
-
-
-def class_activation_maps(activations, class_weights):
-    """Weighted sum of feature maps (section 2, equation 2): M_c(x, y) = sum_k w_k^c f_k(x, y).
-
-    The mean over (h, w) of a class's map plus the class's bias is its logit. Works on NumPy arrays and tensors.
-
-    Args:
-      activations: (n, h, w, channels), the input f of global average pooling.
-      class_weights: (n, channels, k), the head's weights w of k classes for each image.
-
-    Returns:
-      (n, h, w, k) raw maps: no ReLU, no normalisation.
-    """
-    return activations @ class_weights[:, None]
 
 
 def upsample(cam: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -43,7 +27,7 @@ def max_only(cam: np.ndarray) -> np.ndarray:
     return _scale(np.maximum(cam, 0), 0.0, float(cam.max()))
 
 
-def inferior_value_removal(cam: np.ndarray, percentile: float = IVR_PERCENTILE) -> np.ndarray:
+def inferior_value_removal(cam: np.ndarray, percentile: float) -> np.ndarray:
     """(h, w) -> (h, w) float32 in [0, 1]: what lies below the percentile of the map becomes 0, the maximum 1.
 
     IVR of Kim et al., Normalization Matters in Weakly Supervised Object Localization, ICCV 2021, section 4.
@@ -70,16 +54,15 @@ def _scale(cam: np.ndarray, low: float, high: float) -> np.ndarray:
     return ((cam - low) / (high - low)).astype(np.float32, copy=False)  # the maximum becomes 1 exactly
 
 
-NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "minmax": minmax,
-    "max": max_only,
+# name to function of a map and the percentile of "ivr", which the others pass over
+NORMALIZATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "minmax": lambda cam, _: minmax(cam),
+    "max": lambda cam, _: max_only(cam),
     "ivr": inferior_value_removal,
-    "pas": percentile_as_standard,
+    "pas": lambda cam, _: percentile_as_standard(cam),
 }
 
 
-def normalize(cam: np.ndarray, normalization: str = "minmax", ivr_percentile: float = IVR_PERCENTILE) -> np.ndarray:
+def normalize(cam: np.ndarray, normalization: str, ivr_percentile: float) -> np.ndarray:
     """(h, w) -> (h, w) float32 in [0, 1], by a key of NORMALIZATIONS; the percentile concerns "ivr" alone."""
-    if normalization == "ivr":
-        return inferior_value_removal(cam, ivr_percentile)
-    return NORMALIZATIONS[normalization](cam)
+    return NORMALIZATIONS[normalization](cam, ivr_percentile)

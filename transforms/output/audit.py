@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.output.layout import IMAGES, MARKERS, REJECTS, Layout
+from transforms.output.settings import FailureSettings
 from transforms.records import ShardDone
 from transforms.store import files as store
 
@@ -105,19 +106,19 @@ class Audit(beam.PTransform):
     Args:
       output: the output folder.
       run_id: of this run.
-      max_rejected_fraction: of the images; where more are rejected there is no _SUCCESS.
+      settings: how many images may be rejected; where more are there is no _SUCCESS.
       about: goes into _run.json as it is.
     """
 
     output: str
     run_id: str
-    max_rejected_fraction: float
+    settings: FailureSettings
     about: dict[str, Any]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, planned_and_done):
+    def expand(self, planned_and_done: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         planned, done = planned_and_done
         layout = Layout(self.output)
         return (
@@ -137,11 +138,11 @@ class Audit(beam.PTransform):
                 )
             )
             | "Sum" >> beam.CombineGlobally(_sum)
-            | "Finish" >> beam.Map(finish, layout, self.run_id, self.max_rejected_fraction, self.about)
+            | "Finish" >> beam.Map(finish, layout, self.run_id, self.settings, self.about)
         )
 
 
-def finish(totals: Totals, layout: Layout, run_id: str, max_rejected_fraction: float, about: dict[str, Any]) -> Totals:
+def finish(totals: Totals, layout: Layout, run_id: str, settings: FailureSettings, about: dict[str, Any]) -> Totals:
     """Writes _run.json and, where not too much was rejected, _SUCCESS.
 
     Raises:
@@ -154,7 +155,7 @@ def finish(totals: Totals, layout: Layout, run_id: str, max_rejected_fraction: f
     finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     summary = {"run_id": run_id, "finished": finished, **totals.to_json(), **about}
     store.write_json(layout.summary, summary, layout.temporary(run_id, "run.json"))
-    if totals.rejected <= max_rejected_fraction * totals.read:
+    if totals.rejected <= settings.max_fraction * totals.read:
         # not empty, since Beam can't write an empty file to S3
         store.write_bytes(layout.success, b"\n", layout.temporary(run_id, "success"))
     else:
@@ -166,5 +167,5 @@ def _sum(totals: Iterable[Totals]) -> Totals:
     return sum(totals, Totals())
 
 
-def _add(a: dict, b: dict) -> dict:
+def _add(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     return {key: a.get(key, 0) + b.get(key, 0) for key in sorted(a.keys() | b.keys())}

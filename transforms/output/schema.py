@@ -1,12 +1,15 @@
 """The Arrow schema of the rows, and batches as Arrow tables."""
 
 import json
+from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from transforms.records import Reject, ShardBatch
+from transforms.output.settings import OutputSettings
+from transforms.records import Box, Reject, ShardBatch
 
 SCHEMA_VERSION = 1
 
@@ -54,24 +57,19 @@ REJECT_SCHEMA = pa.schema(
 )
 
 
-def image_schema(
-    metadata: dict,
-    thumbnails: bool = True,
-    logits: bool = False,
-    embeddings: bool = False,
-    activations: bool = False,
-) -> pa.Schema:
+def image_schema(metadata: dict[str, Any], settings: OutputSettings, thumbnails: bool = True) -> pa.Schema:
     """Returns the schema of the image rows, with the optional columns that are asked for.
 
     Args:
       metadata: kept as JSON under the file metadata's key "cambeam": how the rows were made.
+      settings: which bulky columns there are.
+      thumbnails: whether there is a column of them.
     """
     columns = list(_IMAGE_COLUMNS)
     if thumbnails:
         columns.append(("thumbnail", _THUMBNAIL))
-    for name, wanted in (("logits", logits), ("embedding", embeddings), ("activations", activations)):
-        if wanted:
-            columns.append((name, pa.list_(pa.float32())))
+    bulky = {"logits": settings.logits, "embedding": settings.embeddings, "activations": settings.activations}
+    columns += [(name, pa.list_(pa.float32())) for name, wanted in bulky.items() if wanted]
     schema = pa.schema(columns)
     keys = {"cambeam": json.dumps({"schema_version": SCHEMA_VERSION, **metadata}, sort_keys=True)}
     if thumbnails:
@@ -79,10 +77,10 @@ def image_schema(
     return schema.with_metadata(keys)
 
 
-def _huggingface_features(schema: pa.Schema) -> dict:
+def _huggingface_features(schema: pa.Schema) -> dict[str, Any]:
     """Describes the columns to Hugging Face `datasets`, which otherwise would not know that thumbnails are images."""
 
-    def feature(kind: pa.DataType):
+    def feature(kind: pa.DataType) -> dict[str, Any]:
         if kind == _THUMBNAIL:
             return {"_type": "Image"}
         if pa.types.is_struct(kind):
@@ -136,7 +134,7 @@ def reject_table(rejects: list[Reject]) -> pa.Table:
     return pa.Table.from_pylist([reject._asdict() for reject in rejects], REJECT_SCHEMA)
 
 
-def _column(values, kind: pa.DataType) -> pa.Array:
+def _column(values: Any, kind: pa.DataType) -> pa.Array:
     if isinstance(values, pa.Array):
         return values.cast(kind)
     if isinstance(values, np.ndarray) and values.ndim > 1:
@@ -178,11 +176,11 @@ def _predictions(batch: ShardBatch, names: pa.Array, keep_cams: bool) -> pa.List
     return pa.ListArray.from_arrays(_offsets(held.sum(axis=1)), structs)
 
 
-def _boxes(boxes: list[list]) -> pa.ListArray:
+def _boxes(boxes: list[list[Box]]) -> pa.ListArray:
     flat = np.array(list(chain.from_iterable(boxes)), np.float32).reshape(-1, _BOX.num_fields)
     structs = pa.StructArray.from_arrays([pa.array(column) for column in flat.T.copy()], fields=list(_BOX))
     return pa.ListArray.from_arrays(_offsets([len(b) for b in boxes]), structs)
 
 
-def _offsets(lengths) -> pa.Array:
+def _offsets(lengths: Sequence[int] | np.ndarray) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from transforms.output.commit import attempt_path, commit
 from transforms.output.layout import Layout
 from transforms.output.schema import REJECT_SCHEMA, image_table, reject_table
+from transforms.output.settings import OutputSettings
 from transforms.records import Reject, ShardBatch, ShardDone
 from transforms.store import files as store
 from transforms.worker import live, metrics
@@ -75,9 +77,8 @@ class WriteShard(beam.PTransform):
       fingerprint: of the model and the settings, kept in the markers.
       schema: of the rows, from `schema.image_schema`.
       class_names: of all the model's classes.
-      compression: a Parquet codec.
+      settings: the Parquet codec, and whether class maps are kept.
       row_group_rows: rows in a row group; fixed, so that equal rows give equal files.
-      cams: keeps the class maps.
     """
 
     output: str
@@ -85,27 +86,26 @@ class WriteShard(beam.PTransform):
     fingerprint: str
     schema: pa.Schema
     class_names: list[str]
-    compression: str = "zstd"
-    row_group_rows: int = 512
-    cams: bool = True
+    settings: OutputSettings
+    row_group_rows: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, batches):
-        return batches | "WriteRows" >> beam.ParDo(_WriteRows(self)).with_output_types(ShardDone)
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        return batches | "WriteRows" >> beam.ParDo(WriteRows(self)).with_output_types(ShardDone)
 
 
 class _OpenShard:
     """A shard of which some batches are written."""
 
-    def __init__(self, settings: "_WriteRows", first: ShardBatch):
+    def __init__(self, writer: "WriteRows", first: ShardBatch):
         self.shard, self.next_index = first.shard, 0
         self.written, self.device, self.precision = 0, "", ""
         self.rejects: list[Reject] = []
         self.seconds: dict[str, float] = {}
-        path = attempt_path(settings.layout, settings.run_id, first.shard.shard_id, "images")
-        self.rows = RowFile(path, settings.schema, settings.compression, settings.row_group_rows)
+        path = attempt_path(writer.layout, writer.run_id, first.shard.shard_id, "images")
+        self.rows = RowFile(path, writer.schema, writer.compression, writer.row_group_rows)
 
     def add(self, batch: ShardBatch, table: pa.Table) -> None:
         self.rows.write(table)
@@ -120,22 +120,24 @@ class _OpenShard:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
-class _WriteRows(beam.DoFn):
-    def __init__(self, settings: WriteShard):
-        self.layout = Layout(settings.output)
-        self.run_id, self.fingerprint = settings.run_id, settings.fingerprint
-        self.schema, self.class_names = settings.schema, settings.class_names
-        self.compression, self.row_group_rows = settings.compression, settings.row_group_rows
-        self.cams = settings.cams
+class WriteRows(beam.DoFn):
+    """Writes the batches of a bundle; a shard is committed at its last batch."""
+
+    def __init__(self, step: WriteShard):
+        self.layout = Layout(step.output)
+        self.run_id, self.fingerprint = step.run_id, step.fingerprint
+        self.schema, self.class_names = step.schema, step.class_names
+        self.compression, self.cams = step.settings.compression, step.settings.cams
+        self.row_group_rows = step.row_group_rows
         self._open: _OpenShard | None = None
 
-    def start_bundle(self):
+    def start_bundle(self) -> None:
         self._abandon()  # what a bundle that failed has left
 
-    def teardown(self):
+    def teardown(self) -> None:
         self._abandon()
 
-    def process(self, batch: ShardBatch):
+    def process(self, batch: ShardBatch) -> Iterator[ShardDone]:
         if batch.done:
             yield batch.done
             return
@@ -153,7 +155,7 @@ class _WriteRows(beam.DoFn):
             done, self._open = self._open, None
             yield self._commit(done)
 
-    def finish_bundle(self):
+    def finish_bundle(self) -> None:
         if self._open:
             raise BrokenChainError(_BROKEN_CHAIN.format(what=f"shard {self._open.shard.shard_id} was left unfinished"))
 

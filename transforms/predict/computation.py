@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from transforms.cam.activation import class_activation_maps
 from transforms.cam.affinity import propagate
-from transforms.locate.normalize import class_activation_maps
 from transforms.model.load import Classifier
 from transforms.model.preprocess import preprocess
 

@@ -16,6 +16,7 @@ from pipeline.evaluate.tally import TuningTally, half_of
 from tests.exported import commit
 from transforms.output.layout import Layout
 from transforms.output.schema import image_schema, image_table
+from transforms.output.settings import OutputSettings
 from transforms.records import Box, Image, Predictions, Shard, ShardBatch
 
 CLASSES = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
@@ -37,7 +38,7 @@ def row(image_id, label, ranking, cams, boxes, size=(70, 70)):
 def write_output(folder, rows, shard_id="shard", keep_maps=True, **settings):
     """Adds a shard of rows of the same number of classes, as a run does."""
     config = Config.model_validate(settings).model_dump()
-    schema = image_schema({"config": config, "fingerprint": "f"}, thumbnails=False)
+    schema = image_schema({"config": config, "fingerprint": "f"}, OutputSettings(), thumbnails=False)
     ids, labels, rankings, cams, boxes, sizes = zip(*rows, strict=True)
     images = [Image(ids[i], "uri", i, labels[i], *sizes[i], "", (0, 0, *sizes[i]), None) for i in range(len(rows))]
     count, k = len(rows), len(rankings[0])

@@ -10,6 +10,7 @@ from pipeline.export import selection
 from pipeline.export.selection import Best, Boxes, Selection, find_boxes
 from pipeline.rows.classes import Classes
 from transforms.output.schema import image_schema
+from transforms.output.settings import OutputSettings
 
 ALL_CLASSES = Classes(["cat", "dog"], np.arange(2, dtype=np.int32))
 
@@ -52,7 +53,7 @@ def _batch(*boxes_of_images: list) -> pa.RecordBatch:
         }
         for boxes in boxes_of_images
     ]
-    schema = image_schema({}, thumbnails=False)
+    schema = image_schema({}, OutputSettings(), thumbnails=False)
     schema = pa.schema([schema.field(name) for name in ("width", "height", "predictions")])
     return pa.RecordBatch.from_pylist(rows, schema)
 

@@ -20,6 +20,7 @@ from pipeline.rows.output import open_output
 from tests.exported import commit
 from transforms.output.layout import Layout
 from transforms.output.schema import REJECT_SCHEMA, image_schema
+from transforms.output.settings import OutputSettings
 from transforms.records import Shard
 
 NAMES = ["cat", "dog", "owl"]
@@ -48,7 +49,7 @@ def write_output(root: pathlib.Path, *shards: list[dict], rejects: list[dict] = 
             r | {"shard_id": shard_id, "uri": f"{uri}#{r['image_id']}", "index_in_shard": i} for i, r in enumerate(rows)
         ]
         for path, content, kind in (
-            (layout.images(shard_id), table, schema or image_schema({})),
+            (layout.images(shard_id), table, schema or image_schema({}, OutputSettings())),
             (layout.rejects(shard_id), refused, REJECT_SCHEMA),
         ):
             if content:
@@ -199,7 +200,7 @@ def test_output_without_rows_makes_a_report(tmp_path):
 
 
 def test_output_without_thumbnails_makes_a_report(tmp_path):
-    out = write_output(tmp_path / "out", [row("a")], schema=image_schema({}, thumbnails=False))
+    out = write_output(tmp_path / "out", [row("a")], schema=image_schema({}, OutputSettings(), thumbnails=False))
     write_report(out, str(tmp_path / "report"))
     assert load_gallery(tmp_path / "report")["thumbnail"] == [0]
 

@@ -51,7 +51,7 @@ def graph_steps():
 
 
 def test_the_description_sees_a_broken_chain(bucket, monkeypatch):
-    monkeypatch.setattr(graph, "LocateObjects", lambda **settings: beam.Reshuffle())
+    monkeypatch.setattr(graph, "LocateObjects", lambda settings: beam.Reshuffle())
     found = describe(build(GPU, bucket))
     assert any(step.endswith(dataflow_dry_run.GROUP_BY_KEY) for step in found["one stage"])
 

@@ -48,7 +48,7 @@ def test_reading_to_writing_is_one_stage(tmp_path, settings, expected):
 
 
 def test_the_test_sees_a_broken_chain(tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "LocateObjects", lambda **settings: beam.Reshuffle())
+    monkeypatch.setattr(graph, "LocateObjects", lambda settings: beam.Reshuffle())
     holding = [stage for stage in stages_of(str(tmp_path)) if steps_in(stage)]
     assert len(holding) > 1
 

@@ -9,7 +9,7 @@ from tests.small_models import engine_of, pixels, predict, resnet
 from transforms.cam.affinity import AffinityError, find_stage, propagate
 from transforms.cam.head import find_head
 from transforms.graph.layers import flatten
-from transforms.locate import normalize as cam
+from transforms.locate.normalize import upsample
 from transforms.model.load import ModelError
 
 
@@ -77,7 +77,7 @@ def test_engine(tmp_path, resolution):
     np.testing.assert_array_equal(refined.logit, plain.logit)
     stage = keras.Model(model.inputs[0], stage_of(model).layer.output)
     stage = np.asarray(stage(images.astype(np.float32) / 127.5 - 1, training=False))
-    cams = np.stack([[cam.upsample(one, 8, 8) for one in row] for row in plain.cams])
+    cams = np.stack([[upsample(one, 8, 8) for one in row] for row in plain.cams])
     np.testing.assert_allclose(refined.cams, expected(cams, stage), atol=1e-4)
 
 

@@ -1,9 +1,8 @@
 import cv2
 import numpy as np
-import pytest
 
-from tests.factories import image, labelled_batch
-from transforms.draw.thumbnails import RenderThumbnails, render, render_batch
+from tests.factories import image
+from transforms.draw.thumbnails import render
 from transforms.records import Box
 
 
@@ -21,11 +20,11 @@ def hot_right():
 
 
 def test_size_and_aspect_are_the_previews():
-    assert drawn(render(grey_image(), hot_right(), None)).shape == (100, 200, 3)
+    assert drawn(render(grey_image(), hot_right(), None, 80)).shape == (100, 200, 3)
 
 
 def test_heat_is_red_and_cold_is_blue():
-    picture = drawn(render(grey_image(), hot_right(), None))
+    picture = drawn(render(grey_image(), hot_right(), None, 80))
     red, _, blue = picture[50, 190]
     assert red > blue + 20
     red, _, blue = picture[50, 10]
@@ -50,26 +49,11 @@ def test_box_is_drawn_where_it_lies():
 
 def test_constant_map_and_tiny_previews_draw():
     for preview in ((1, 1), (224, 1), (3, 200)):
-        picture = drawn(render(grey_image(preview=preview), np.ones((7, 7), np.float32), Box(0, 0, 400, 200, 1, 1)))
+        picture = drawn(render(grey_image(preview=preview), np.ones((7, 7), np.float32), Box(0, 0, 400, 200, 1, 1), 80))
         assert picture.shape == (*preview[::-1], 3)
 
 
 def test_the_preview_is_not_painted_over():
     original = grey_image()
-    render(original, hot_right(), Box(0, 0, 10, 10, 1, 1))
+    render(original, hot_right(), Box(0, 0, 10, 10, 1, 1), 80)
     assert (original.preview == 128).all()
-
-
-def test_batches():
-    batch = render_batch(labelled_batch(3, thumbnails=None), 80, True)
-    assert [thumbnail[:2] for thumbnail in batch.thumbnails] == [b"\xff\xd8"] * 3
-    assert render_batch(labelled_batch(3, thumbnails=None), 80, False).thumbnails != batch.thumbnails
-    assert render_batch(labelled_batch(0), 80, True).thumbnails is None
-    no_boxes = labelled_batch(1, thumbnails=None, boxes=[[[]]])
-    assert len(render_batch(no_boxes, 80, True).thumbnails) == 1
-
-
-@pytest.mark.parametrize("quality", [0, 101])
-def test_bad_quality_fails_at_construction(quality):
-    with pytest.raises(ValueError, match=f"quality must lie in .1, 100., got {quality}"):
-        RenderThumbnails(quality)

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.factories import image, labelled_batch, predictions
-from transforms.locate.boxes import LocateObjects, find_boxes, iou, locate_batch, to_original
+from tests.factories import image
+from transforms.locate.boxes import MapBox, find_boxes, iou, to_original
+from transforms.locate.settings import BoxSettings
 from transforms.records import Box
 
 
@@ -17,60 +18,64 @@ def full_size(*rectangles):
     return cam
 
 
+def boxes_of(cam, **changes):
+    return find_boxes(cam, BoxSettings(**({"threshold_frac": 0.2, "normalization": "minmax"} | changes)))
+
+
 def corners(boxes):
     return [tuple(box[:4]) for box in boxes]
 
 
 def test_box_of_a_rectangle_is_the_rectangle():
-    (box,) = find_boxes(full_size((10, 20, 110, 70)))
-    assert box == Box(10, 20, 110, 70, 1.0, 100 * 50 / 224**2)
+    (box,) = boxes_of(full_size((10, 20, 110, 70)))
+    assert box == MapBox(10, 20, 110, 70, 1.0)
 
 
 def test_score_is_the_mean_inside_the_box():
     cam = full_size((0, 0, 100, 10), (0, 10, 50, 20))  # an L: 1500 of the 2000 pixels of its box
-    (box,) = find_boxes(cam)
+    (box,) = boxes_of(cam)
     assert tuple(box[:4]) == (0, 0, 100, 20)
     assert box.score == pytest.approx(0.75)
 
 
 def test_only_the_largest_component_makes_the_box():
-    assert corners(find_boxes(full_size((0, 0, 20, 20), (100, 100, 180, 160)))) == [(100, 100, 180, 160)]
+    assert corners(boxes_of(full_size((0, 0, 20, 20), (100, 100, 180, 160)))) == [(100, 100, 180, 160)]
 
 
 def test_components_that_touch_at_a_corner_are_one():
-    assert corners(find_boxes(full_size((0, 0, 20, 20), (20, 20, 40, 40)))) == [(0, 0, 40, 40)]
+    assert corners(boxes_of(full_size((0, 0, 20, 20), (20, 20, 40, 40)))) == [(0, 0, 40, 40)]
 
 
 def test_all_components_that_are_large_enough_largest_first():
     # 1 % of 224 x 224 is 501.76: 22 x 22 = 484 is too small, 23 x 23 = 529 is not
     cam = full_size((0, 0, 22, 22), (50, 0, 73, 23), (100, 100, 200, 200))
-    assert corners(find_boxes(cam, components="all", min_area_frac=0.01)) == [(100, 100, 200, 200), (50, 0, 73, 23)]
-    assert len(find_boxes(cam, components="all", min_area_frac=0)) == 3
+    assert corners(boxes_of(cam, components="all", min_area_frac=0.01)) == [(100, 100, 200, 200), (50, 0, 73, 23)]
+    assert len(boxes_of(cam, components="all", min_area_frac=0)) == 3
 
 
 def test_the_largest_component_makes_a_box_however_small():
     cam = full_size((7, 8, 8, 9))
     for components in ("largest", "all"):
-        assert corners(find_boxes(cam, components=components, min_area_frac=0.5)) == [(7, 8, 8, 9)]
+        assert corners(boxes_of(cam, components=components, min_area_frac=0.5)) == [(7, 8, 8, 9)]
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0])
 @pytest.mark.parametrize("normalization", ["minmax", "max", "ivr"])
 def test_constant_maps_have_no_box(value, normalization):
-    assert find_boxes(np.full((7, 7), value, np.float32), normalization=normalization) == []
+    assert boxes_of(np.full((7, 7), value, np.float32), normalization=normalization) == []
 
 
 def test_threshold_is_a_share_of_the_maximum():
     cam = np.tile(np.arange(224, dtype=np.float32), (224, 1))  # x / 223 once normalised
     # more than 0.2 of the maximum: x > 44.6
-    assert corners(find_boxes(cam, threshold_frac=0.2)) == [(45, 0, 224, 224)]
-    assert corners(find_boxes(cam, threshold_frac=0.5)) == [(112, 0, 224, 224)]
+    assert corners(boxes_of(cam, threshold_frac=0.2)) == [(45, 0, 224, 224)]
+    assert corners(boxes_of(cam, threshold_frac=0.5)) == [(112, 0, 224, 224)]
 
 
 def test_threshold_does_not_see_scale_or_offset_of_the_map():
     rng = np.random.default_rng(0)
     cam = rng.normal(size=(7, 7)).astype(np.float32)
-    assert corners(find_boxes(cam)) == corners(find_boxes(cam * 8 - 3))
+    assert corners(boxes_of(cam)) == corners(boxes_of(cam * 8 - 3))
 
 
 def test_small_maps_are_upsampled_half_pixel_centred():
@@ -80,17 +85,17 @@ def test_small_maps_are_upsampled_half_pixel_centred():
     # is (1 - d / 32) * 63 / 64, which exceeds half the maximum for d < 32 - 31.5 / 2 = 16.25, that is for d <= 15.5.
     cam = np.zeros((7, 7), np.float32)
     cam[3, 3] = 1
-    assert corners(find_boxes(cam, threshold_frac=0.5)) == [(96, 96, 128, 128)]
+    assert corners(boxes_of(cam, threshold_frac=0.5)) == [(96, 96, 128, 128)]
 
 
 def test_squashed_boxes_stretch_to_the_original():
-    box = to_original(Box(56, 112, 168, 224, 0.5, 0.25), image(width=448, height=112), probability=0.5)
+    box = to_original(MapBox(56, 112, 168, 224, 0.5), image(width=448, height=112), probability=0.5)
     # 448 / 224 = 2 across, 112 / 224 = 0.5 down
     assert box == Box(112, 56, 336, 112, 0.25, (224 * 56) / (448 * 112))
 
 
 def test_cropped_boxes_are_moved_into_the_original():
-    box = to_original(Box(0, 0, 224, 112, 1.0, 0.5), image(width=512, height=256, view=(144, 16, 368, 240)), 1.0)
+    box = to_original(MapBox(0, 0, 224, 112, 1.0), image(width=512, height=256, view=(144, 16, 368, 240)), 1.0)
     assert box == Box(144, 16, 368, 128, 1.0, (224 * 112) / (512 * 256))
 
 
@@ -102,23 +107,12 @@ def test_cropped_boxes_are_moved_into_the_original():
     components=st.sampled_from(["largest", "all"]),
 )
 def test_boxes_lie_inside_the_image(cam, width, height, components):
-    for box in find_boxes(cam, components=components):
+    for box in boxes_of(cam, components=components):
         x0, y0, x1, y1, score, area_frac = to_original(box, image(width=width, height=height, preview_px=None), 1.0)
         assert 0 <= x0 < x1 <= width
         assert 0 <= y0 < y1 <= height
         assert 0 <= score <= 1.00001
         assert 0 < area_frac <= 1.00001
-
-
-def test_a_batch_gets_the_boxes_of_every_class():
-    batch = labelled_batch(3, boxes=[], predictions=predictions(3, top_k=2))
-    located = locate_batch(batch, 0.5, "minmax", "largest", 0.01)
-    assert [[len(boxes) for boxes in row] for row in located.boxes] == [[1, 1]] * 3
-    # the probabilities of the fake are 0.5 and 0.25
-    first, second = (boxes[0] for boxes in located.boxes[0])
-    assert first.score == pytest.approx(2 * second.score)
-    assert "locate" in located.seconds
-    assert locate_batch(labelled_batch(0), 0.5, "minmax", "largest", 0.01).boxes == []
 
 
 @pytest.mark.parametrize(
@@ -133,8 +127,8 @@ def test_a_batch_gets_the_boxes_of_every_class():
 )
 def test_bad_settings_fail_at_construction(bad):
     ((name, value),) = bad.items()
-    with pytest.raises(ValueError, match=f"{name} must .*got {value!r}"):
-        LocateObjects(**bad)
+    with pytest.raises(ValueError, match=rf"{name}\n.*input_value={value!r}"):
+        BoxSettings(**bad)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pipeline.demo import scenes
 from tests.factories import encode, image
 from transforms.cam.settings import CamSettings
 from transforms.locate.boxes import find_boxes, iou, to_original
+from transforms.locate.settings import BoxSettings
 from transforms.model import demo as demo_model
 from transforms.predict.engine import Engine, EngineSettings
 from transforms.read import decode as images
@@ -30,12 +31,12 @@ def test_top_1_accuracy_is_at_least_97_percent(labelled):
 
 def test_at_least_70_percent_of_boxes_overlap_by_half(labelled):
     drawn, predictions = labelled
-    settings = demo.SETTINGS["boxes"]
+    settings = BoxSettings(**demo.SETTINGS["boxes"])
     hits = 0
     for scene, cam in zip(drawn, predictions.cams[:, 0], strict=True):
         height, width = scene.image.shape[:2]
         original = image(width=width, height=height, preview_px=None)
-        (box, *_) = [to_original(box, original, 1.0) for box in find_boxes(cam, **settings)]
+        (box, *_) = [to_original(box, original, 1.0) for box in find_boxes(cam, settings)]
         hits += iou(box, scene.box) >= 0.5
     assert hits / UNSEEN >= 0.70
 

@@ -6,6 +6,7 @@ import pytest
 from tests.factories import shard
 from transforms.output.audit import Audit, AuditError, Totals, check_shard, finish
 from transforms.output.layout import IMAGES, MARKERS, REJECTS, Layout
+from transforms.output.settings import FailureSettings
 from transforms.records import ShardDone
 
 ALL = {MARKERS, IMAGES, REJECTS}
@@ -93,14 +94,20 @@ def test_of_many_problems_ten_are_named(layout, tmp_path):
     totals = sum((check_shard(f"s{n:02d}", 1, [], set()) for n in range(13)), Totals())
     (tmp_path / "_SUCCESS").touch()  # of an earlier run
     with pytest.raises(AuditError, match=r"not complete: s00 was not done; .*; s09 was not done, and 3 more$"):
-        finish(totals, layout, "run", 1.0, {})
+        finish(totals, layout, "run", FailureSettings(max_fraction=1), {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["_shards", "images", "rejects"]
 
 
 @pytest.mark.parametrize(("max_fraction", "success"), [(0.1, True), (0.0999, False)])
 def test_success_unless_too_much_was_rejected(layout, tmp_path, max_fraction, success):
     (tmp_path / "_SUCCESS").touch()  # of an earlier run
-    finish(check_shard("a", 1, [done("a")], ALL), layout, "run", max_fraction, {"cambeam_version": "1"})
+    finish(
+        check_shard("a", 1, [done("a")], ALL),
+        layout,
+        "run",
+        FailureSettings(max_fraction=max_fraction),
+        {"cambeam_version": "1"},
+    )
     assert (tmp_path / "_SUCCESS").exists() == success
     summary = json.loads((tmp_path / "_run.json").read_text())
     assert (summary["run_id"], summary["read"], summary["rejected"]) == ("run", 10, 1)
@@ -111,7 +118,7 @@ def test_success_unless_too_much_was_rejected(layout, tmp_path, max_fraction, su
 def audit(tmp_path, planned, found):
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         both = (pipeline | "P" >> beam.Create(planned), pipeline | "D" >> beam.Create(found))
-        _ = both | Audit(str(tmp_path), "run", 0.5, {})
+        _ = both | Audit(str(tmp_path), "run", FailureSettings(max_fraction=0.5), {})
 
 
 @pytest.mark.usefixtures("layout")

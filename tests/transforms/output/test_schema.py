@@ -9,13 +9,14 @@ import pytest
 
 from tests.factories import image, labelled_batch, predictions, reject
 from transforms.output.schema import REJECT_SCHEMA, image_schema, image_table, reject_table
+from transforms.output.settings import OutputSettings
 from transforms.records import Box
 
 CLASS_NAMES = [f"name {index}" for index in range(8)]
 
 
 def table_of(batch, cams=True, **options):
-    return image_table(batch, CLASS_NAMES, image_schema({"made": "by a test"}, **options), cams)
+    return image_table(batch, CLASS_NAMES, image_schema({"made": "by a test"}, OutputSettings(**options)), cams)
 
 
 @pytest.fixture
@@ -31,9 +32,9 @@ def path(tmp_path):
 def test_columns_are_the_documented_ones():
     names = "image_id shard_id uri index_in_shard width height sha256 label class_index class_name probability box"
     names = [*names.split(), "consistency", "predictions", "thumbnail"]
-    assert image_schema({}).names == names
-    assert image_schema({}, thumbnails=False).names == names[:-1]
-    every = image_schema({}, logits=True, embeddings=True, activations=True)
+    assert image_schema({}, OutputSettings()).names == names
+    assert image_schema({}, OutputSettings(), thumbnails=False).names == names[:-1]
+    every = image_schema({}, OutputSettings(logits=True, embeddings=True, activations=True))
     assert every.names == [*names, "logits", "embedding", "activations"]
 
 
@@ -94,7 +95,7 @@ def test_an_empty_batch_is_an_empty_table():
 
 
 def test_metadata_says_how_the_rows_were_made():
-    metadata = image_schema({"made": "by a test"}).metadata
+    metadata = image_schema({"made": "by a test"}, OutputSettings()).metadata
     assert json.loads(metadata[b"cambeam"]) == {"schema_version": 1, "made": "by a test"}
 
 

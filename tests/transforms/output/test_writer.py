@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 
 import apache_beam as beam
@@ -9,7 +10,8 @@ from tests.factories import image, labelled_batch, shard
 from transforms.output import commit
 from transforms.output.layout import Layout
 from transforms.output.schema import image_schema
-from transforms.output.writer import BrokenChainError, RowFile, WriteShard, _WriteRows
+from transforms.output.settings import OutputSettings
+from transforms.output.writer import BrokenChainError, RowFile, WriteRows, WriteShard
 from transforms.records import ShardDone
 from transforms.store import files as store
 from transforms.worker import live
@@ -24,8 +26,9 @@ def layout(tmp_path):
 
 
 def writer(layout, **changes):
-    settings = {"run_id": "run", "fingerprint": "f", "schema": image_schema({}), "class_names": CLASS_NAMES}
-    return _WriteRows(WriteShard(layout.root, **(settings | {"row_group_rows": 4} | changes)))
+    schema = image_schema({}, OutputSettings())
+    step = WriteShard(layout.root, "run", "f", schema, CLASS_NAMES, OutputSettings(), row_group_rows=4)
+    return WriteRows(dataclasses.replace(step, **changes))
 
 
 def write(layout, *batches, **changes):
@@ -172,11 +175,12 @@ def test_progress_counts_rows_and_rejects(layout):
 
 def test_transform_yields_the_totals_and_keeps_the_writers_settings(layout):
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        schema = image_schema({}, thumbnails=False)
+        settings = OutputSettings(compression="snappy", cams=False)
+        schema = image_schema({}, settings, thumbnails=False)
         totals = (
             pipeline
             | beam.Create([labelled_batch(2)])
-            | WriteShard(layout.root, "run", "f", schema, CLASS_NAMES, compression="snappy", cams=False)
+            | WriteShard(layout.root, "run", "f", schema, CLASS_NAMES, settings, row_group_rows=4)
         )
         totals | beam.Map(lambda done: pathlib.Path(layout.root, done.shard_id).touch())
     assert SHARD_ID in files(layout)
