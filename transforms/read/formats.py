@@ -6,7 +6,7 @@ from typing import Protocol
 
 from transforms.read.image_files import read_image_files
 from transforms.read.parquet import read_parquet
-from transforms.read.samples import IMAGE_EXTENSIONS, USUAL_FIELDS, BadSample, Counts, Fields, Samples
+from transforms.read.samples import IMAGE_EXTENSIONS, USUAL_FIELDS, BadSample, Counts, Fields, Samples, is_image
 from transforms.read.tfrecord import read_tfrecord, starts_record
 from transforms.read.webdataset import read_webdataset
 from transforms.records import Shard
@@ -34,9 +34,6 @@ _NAMES = {
     ),
 }
 _TAR_MAGIC = slice(257, 262), b"ustar"
-_IMAGE_MAGIC = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|.{4}ftypavi[fs]", re.DOTALL
-)
 
 
 class Reader(Protocol):
@@ -62,7 +59,7 @@ def format_of_content(head: bytes) -> str:
     """Returns the format that a file's first HEAD_BYTES tell: a key of READERS, or "" for what is no input."""
     if head.startswith(b"PAR1"):
         return "parquet"
-    if _IMAGE_MAGIC.match(head):
+    if is_image(head):
         return "images"
     if starts_record(head):
         return "tfrecord"

@@ -4,9 +4,9 @@ import os
 import posixpath
 from collections.abc import Iterable, Set
 
-from transforms.read import samples
+from transforms.read import limits, samples
 from transforms.read.samples import USUAL_FIELDS, BadSample, Counts, Fields, Samples
-from transforms.read.webdataset import label_of
+from transforms.read.webdataset import label_in
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store
 from transforms.worker.threads import map_ahead, thread_pool
@@ -15,7 +15,6 @@ LABEL_SUFFIXES = (".cls", ".json")
 _FILES_AHEAD = 64  # image files of a shard that are read before they are asked for,
 _AHEAD_BYTES = 64 * 1024 * 1024  # and what they hold; a larger one is read ahead alone
 _SMALL_BYTES = 1024 * 1024
-_MAX_LABEL_BYTES = 1024 * 1024
 
 
 def with_labels(images: Iterable[str], others: Set[str], label_field: str | None) -> list[str]:
@@ -41,7 +40,7 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts
         try:
             encoded = _read(uri, limit)
             label_file = labels.get(image_id)
-            label_bytes = _read(store.join(shard.uri, label_file), _MAX_LABEL_BYTES) if label_file else None
+            label_bytes = _read(store.join(shard.uri, label_file), limits.MAX_LABEL_BYTES) if label_file else None
         except OSError as error:
             # a store that refuses does so for the account, not for the image
             refused = isinstance(error, PermissionError | IsADirectoryError) and store.is_local(uri)
@@ -51,8 +50,10 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts
         if encoded is None:
             return None
         try:
-            label = label_of({posixpath.splitext(label_file)[1][1:]: label_bytes}, fields) if label_file else None
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if label_file and label_bytes is None:
+                raise samples.LabelError(f"more than {limits.MAX_LABEL_BYTES} bytes")
+            label = label_in(label_bytes, fields)
+        except Exception as error:  # whatever a parser makes of what a stranger wrote
             return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"{type(error).__name__}: {error}")
         return Sample(image_id, uri, encoded, label)
 
@@ -65,7 +66,7 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts
         max_cost=_AHEAD_BYTES,
     )
     for member, sample in zip(images, ahead, strict=True):
-        sample = sample or read(member, samples.MAX_ENCODED_BYTES)
+        sample = sample or read(member, limits.MAX_ENCODED_BYTES)
         yield sample or samples.too_large(_stem(member), store.join(shard.uri, member))
 
 
@@ -75,12 +76,12 @@ def _limit_ahead(shard: Shard, member: str) -> int:
     That is its size. A store would have to be asked for it: there it is twice the mean size of the shard's files.
     """
     if not store.is_local(shard.uri):
-        return min(max(_SMALL_BYTES, 2 * shard.num_bytes // len(shard.members)), samples.MAX_ENCODED_BYTES)
+        return min(max(_SMALL_BYTES, 2 * shard.num_bytes // len(shard.members)), limits.MAX_ENCODED_BYTES)
     try:
         size = os.path.getsize(store.join(shard.uri, member))
     except OSError:
         return 0  # reading it says why
-    return size if size <= samples.MAX_ENCODED_BYTES else 0
+    return size if size <= limits.MAX_ENCODED_BYTES else 0
 
 
 def _stem(path: str) -> str:

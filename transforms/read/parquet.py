@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.read import samples
+from transforms.read import limits, samples
 from transforms.read.samples import (
     USUAL_FIELDS,
     USUAL_ID,
@@ -42,7 +42,7 @@ def read_parquet(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | N
             for values in _rows(parquet, columns):
                 yield _sample(f"{shard.uri}#{row}", str(row), values, columns, parquet.schema_arrow)
                 row += 1
-        except (pa.ArrowException, *samples.DAMAGES) as error:
+        except Exception as error:  # whatever comes of bytes that a stranger wrote
             bad = samples.damaged(shard.uri, error)
             yield bad._replace(message=f"after row {row}: {bad.message}" if row else bad.message)
 
@@ -97,7 +97,7 @@ def _sample(uri: str, number: str, values: dict[str, Any], columns: _Columns, sc
         return BadSample(image_id, uri, ErrorType.BAD_ID, f"no column {columns.id!r}")
     if encoded is None:
         return BadSample(image_id, uri, ErrorType.NO_IMAGE, f"no bytes in {columns.image!r}")
-    if len(encoded) > samples.MAX_ENCODED_BYTES:
+    if len(encoded) > limits.MAX_ENCODED_BYTES:
         return samples.too_large(image_id, uri)
     try:
         return Sample(image_id, uri, encoded, samples.class_index(values[columns.label] if columns.label else None))

@@ -4,16 +4,20 @@ import bz2
 import collections
 import gzip
 import io
-import zlib
+import re
 from collections.abc import Callable, Container, Iterator
 from typing import IO, Any, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError
 
+from transforms.read import limits
 from transforms.records import ErrorType, Sample
 
-MAX_ENCODED_BYTES = 256 * 1024 * 1024  # a larger member is no photograph, and is not read into memory
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "avif"})
+IMAGE_HEAD_BYTES = 16  # that tell whether a file is an image
+_IMAGE_MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|.{4}ftypavi[fs]", re.DOTALL
+)
 USUAL_IMAGE = ("image/encoded", "image", "jpg", "jpeg", "png", "webp")  # the first that is there, and so on
 USUAL_LABEL = ("image/class/label", "label", "cls")
 USUAL_ID = ("image/filename", "image_id", "file_name", "__key__", "key", "id")
@@ -76,8 +80,8 @@ def first_present(names: tuple[str, ...], present: Container[str]) -> str | None
 
 
 def too_large(image_id: str, uri: str) -> BadSample:
-    """Returns what stands in for an image of more than MAX_ENCODED_BYTES."""
-    return BadSample(image_id, uri, ErrorType.TOO_MANY_BYTES, f"more than {MAX_ENCODED_BYTES} bytes")
+    """Returns what stands in for an image of more than limits.MAX_ENCODED_BYTES."""
+    return BadSample(image_id, uri, ErrorType.TOO_MANY_BYTES, f"more than {limits.MAX_ENCODED_BYTES} bytes")
 
 
 def unpacked(file: io.BufferedReader) -> IO[bytes]:
@@ -86,7 +90,9 @@ def unpacked(file: io.BufferedReader) -> IO[bytes]:
     return unpacker(file) if unpacker else file
 
 
-DAMAGES = (EOFError, ValueError, OSError, RecursionError, zlib.error)  # what the reading of damaged bytes may raise
+def is_image(head: bytes) -> bool:
+    """Tells whether a file that begins with these bytes is an image."""
+    return _IMAGE_MAGIC.match(head) is not None
 
 
 def damaged(uri: str, error: Exception) -> BadSample:

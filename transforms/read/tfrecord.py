@@ -11,7 +11,7 @@ from typing import IO
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
-from transforms.read import samples
+from transforms.read import limits, samples
 from transforms.read.samples import (
     USUAL_FIELDS,
     USUAL_ID,
@@ -65,7 +65,7 @@ def read_tfrecord(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | 
         try:
             for number, record in enumerate(read_records(_unpacked(file))):
                 yield _sample(f"{shard.uri}#{number}", str(number), record, fields)
-        except samples.DAMAGES as error:
+        except Exception as error:  # whatever comes of bytes that a stranger wrote
             yield samples.damaged(shard.uri, error)
 
 
@@ -108,7 +108,7 @@ def _unpacked(file: io.BufferedReader) -> IO[bytes]:
 
 def _read_data(file: IO[bytes], length: int) -> tuple[bytes | None, int]:
     """Reads data of this length and returns it, or None if it is too large to be kept, with its CRC-32C."""
-    if length <= samples.MAX_ENCODED_BYTES:
+    if length <= limits.MAX_ENCODED_BYTES:
         data = file.read(length)
         return data, google_crc32c.value(data)
     crc = 0

@@ -2,117 +2,150 @@
 
 import json
 import re
-import tarfile
-from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from transforms.read import samples
+from transforms.read import limits, samples
 from transforms.read.samples import IMAGE_EXTENSIONS, USUAL_FIELDS, BadSample, Counts, Fields, Samples
+from transforms.read.tar import FOLDER, Gap, Member, TarStream
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store
 
-_MEMBER_NAME = re.compile(
-    r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL
-)  # key up to the base name's first dot, extension
-_MAX_HEADER_BYTES = 1024 * 1024  # of a long name or of PAX records, which tarfile reads into memory
-_STREAM_BYTES = 256 * 1024
-_EXTENDED_HEADERS = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
-_DAMAGES = (tarfile.TarError, *samples.DAMAGES)
+# key up to the base name's first dot, extension; a name that begins with a dot is no sample's
+_NAME = re.compile(r"((?:.*/)?[^./][^./]*)(?:\.([^/]+))?", re.DOTALL)
 
-Members = dict[str, bytes | str | None]  # content by extension; what a link points to; None where it is too large
+
+class Unread(NamedTuple):
+    """What stands in for the content of a member that was not read."""
+
+    error_type: ErrorType
+    reason: str
+
+
+Members = dict[str, bytes | Unread]  # of a sample: content by extension, empty where nobody wants it
 
 
 def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
     """Reads the samples of a tar file.
 
     The tar is streamed, packed with gzip or not, and never sought in. Members that are neither image nor label are
-    passed over unread, and counted as `members_ignored`. Links are not followed: an image that is one is a bad sample.
+    passed over, and counted as `members_ignored`; of a sample without an image, those that are images by what is in
+    them are taken. Links are not followed: an image that is one is a bad sample.
 
     What comes before a damaged place is kept. So is an image whose sample is cut there; where its label was not read
     yet it has none, and the bad sample that stands for the rest of the shard says whose label that is.
     """
-    counts = Counts() if counts is None else counts
+    reader = _Reader(shard.uri, fields, Counts() if counts is None else counts)
     with store.open_read(shard.uri) as file:
         try:
-            with tarfile.open(
-                fileobj=samples.unpacked(file),
-                mode="r|",
-                bufsize=_STREAM_BYTES,
-                tarinfo=_StrictTarInfo,
-                errors="backslashreplace",  # a name need not be UTF-8, a row's text must
-            ) as tar:
-                for key, members in _group_members(tar, fields, counts):
-                    yield from _samples(shard.uri, key, members, fields)
-        except _DAMAGES as error:
+            yield from reader.samples(TarStream(samples.unpacked(file)))
+        except Exception as error:  # whatever comes of bytes that a stranger wrote
             yield samples.damaged(shard.uri, error)
 
 
-class _StrictTarInfo(tarfile.TarInfo):
-    """Raises where tarfile would take a damaged header, or the lack of one, for the end of the archive."""
+class _Reader:
+    """Groups the members of a tar file to samples."""
 
-    @classmethod
-    def fromtarfile(cls, tar):
+    def __init__(self, uri: str, fields: Fields, counts: Counts):
+        self._uri, self._fields, self._counts = uri, fields, counts
+        self._start(None)
+
+    def _start(self, key: str | None) -> None:
+        self._key, self._members, self._room = key, Members(), limits.MAX_ENCODED_BYTES
+        self._guessed: Members = {}  # images by their content, whose extension nobody knows
+
+    def samples(self, tar: TarStream) -> Samples:
+        """Yields the samples of a tar file."""
         try:
-            return super().fromtarfile(tar)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            for member in tar:
+                if isinstance(member, Gap):
+                    message = "; ".join([member.message, *self._lost_label()])
+                    yield from self._finish()
+                    yield BadSample("", self._uri, ErrorType.DAMAGED_SHARD, message)
+                else:
+                    yield from self._add(tar, member)
+        except Exception as error:
+            # of the sample that is cut, what was not read may have been there: that it has no image can't be said
+            if self._has_image():
+                for note in self._lost_label():
+                    error.add_note(note)
+                yield from self._finish()
             raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"{error} at byte {tar.offset}") from error
+        yield from self._finish()
 
-    def _proc_member(self, tar):  # tarfile's hook for the kinds of headers
-        if self.type in _EXTENDED_HEADERS and self.size > _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {self.size} bytes at byte {self.offset}")
-        return super()._proc_member(tar)  # type: ignore[misc]
+    def _add(self, tar: TarStream, member: Member) -> Samples:
+        """Reads a member into its sample; yields what the sample before it makes, where it is another one."""
+        name = _NAME.fullmatch(member.name)
+        key, extension = (name[1], name[2] or "") if name else ("", "")
+        is_known = _is_image(extension, self._fields) or extension == _label_extension(self._fields)
+        head = b"" if is_known or member.about or name is None else self._image_head(tar)
+        if name is None or member.about == FOLDER or not (is_known or head or (extension and not member.about)):
+            self._counts["members_ignored"] += member.about != FOLDER
+            return
+        if key != self._key or extension in self._members or len(self._members) >= limits.MAX_SAMPLE_MEMBERS:
+            yield from self._finish()
+            self._start(key)
+        if is_known:
+            self._members[extension] = self._content(tar, member, extension)
+            return
+        self._counts["members_ignored"] += 1
+        self._members[extension] = b""
+        if head and not self._has_image() and member.size <= self._room:
+            self._guessed[extension] = head + tar.read()
+            self._room -= member.size
 
+    def _image_head(self, tar: TarStream) -> bytes:
+        """Returns the first bytes of the current member where they say that it is an image, else none."""
+        head = b"" if self._fields.image else tar.read(samples.IMAGE_HEAD_BYTES)
+        return head if samples.is_image(head) else b""
 
-def _group_members(tar: tarfile.TarFile, fields: Fields, counts: Counts) -> Iterator[tuple[str, Members]]:
-    """Yields (key, members) of each sample."""
-    is_wanted = _wanted(fields)
-    current: str | None = None
-    members: Members = {}
-    room = samples.MAX_ENCODED_BYTES
-    try:
-        for member in tar:
-            tar.members = []  # type: ignore[attr-defined]  # tarfile would remember every member of the archive
-            name = _MEMBER_NAME.fullmatch(member.name)
-            is_link = member.islnk() or member.issym()
-            if name is None or not (member.isfile() or (is_link and is_wanted(name[2]))):
-                counts["members_ignored"] += member.isfile() or is_link
-                continue
-            key, extension = name.groups()
-            if key != current or extension in members:
-                if current is not None:
-                    yield current, members
-                current, members, room = key, {}, samples.MAX_ENCODED_BYTES
-            if is_link:
-                members[extension] = member.linkname
-            elif is_wanted(extension):
-                content = tar.extractfile(member)
-                members[extension] = content.read() if content and member.size <= room else None
-                room -= len(members[extension] or b"")
-            else:
-                members[extension] = b""
-                counts["members_ignored"] += 1
-    except _DAMAGES as error:
-        # of the sample that is cut, what was not read may have been there: that it has no image can't be said
-        if current is not None and any(_is_image(extension, fields) for extension in members):
-            if _label_extension(fields) not in members:
-                error.add_note(f"the label of {current!r}, if it had one, is lost")
-            yield current, members
-        raise
-    if current is not None:
-        yield current, members
+    def _has_image(self) -> bool:
+        return any(_is_image(extension, self._fields) for extension in self._members)
 
+    def _lost_label(self) -> list[str]:
+        """Returns the note that the label of the current sample is lost, if it may be."""
+        lost = self._key is not None and self._has_image() and _label_extension(self._fields) not in self._members
+        return [f"the label of {self._key!r}, if it had one, is lost"] if lost else []
 
-def _wanted(fields: Fields) -> Callable[[str], bool]:
-    """Returns what tells whether a member is read."""
-    label = _label_extension(fields)
-    return lambda extension: extension == label or _is_image(extension, fields)
+    def _content(self, tar: TarStream, member: Member, extension: str) -> bytes | Unread:
+        if _is_image(extension, self._fields):
+            self._room, self._guessed = self._room + sum(map(len, self._guessed.values())), {}  # not needed now
+            room = self._room
+        else:
+            room = min(self._room, limits.MAX_LABEL_BYTES)
+        if member.about:
+            return Unread(ErrorType.NO_IMAGE, member.about)
+        if member.size > room:
+            return Unread(ErrorType.TOO_MANY_BYTES, f"{member.size} bytes, of {room} that may be read")
+        self._room -= member.size
+        return tar.read()
+
+    def _finish(self) -> Samples:
+        """Yields the samples that the members of a key make; none where nothing in them is known."""
+        key, members, guessed = self._key, self._members, self._guessed
+        self._start(None)
+        if key is None:
+            return
+        self._counts["members_ignored"] -= len(guessed)
+        members |= guessed
+        images = [extension for extension in members if extension in guessed or _is_image(extension, self._fields)]
+        if not images:
+            message = f"no image among the members {sorted(members)[:20]}"
+            yield BadSample(key, self._uri, ErrorType.NO_IMAGE, message)
+        for extension in images:
+            name = f"{key}.{extension}" if extension else key
+            image_id = key if len(images) == 1 else name.rpartition(".")[0] or name
+            yield self._sample(image_id, f"{self._uri}#{name}", members[extension], members)
+
+    def _sample(self, image_id: str, uri: str, encoded: bytes | Unread, members: Members) -> Sample | BadSample:
+        if isinstance(encoded, Unread):
+            return BadSample(image_id, uri, encoded.error_type, encoded.reason)
+        try:
+            label = members.get(_label_extension(self._fields))
+            if isinstance(label, Unread):
+                raise samples.LabelError(label.reason)
+            return Sample(image_id, uri, encoded, label_in(label, self._fields))
+        except Exception as error:  # whatever a parser makes of what a stranger wrote
+            return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"{type(error).__name__}: {error}")
 
 
 def _label_extension(fields: Fields) -> str:
@@ -125,38 +158,12 @@ def _is_image(extension: str, fields: Fields) -> bool:
     return extension.lower().rpartition(".")[2] in IMAGE_EXTENSIONS
 
 
-def _samples(uri: str, key: str, members: Members, fields: Fields) -> Samples:
-    images = [extension for extension in members if _is_image(extension, fields)]
-    if not images:
-        yield BadSample(key, uri, ErrorType.NO_IMAGE, f"no image among the members {sorted(members)[:20]}")
-    for extension in images:
-        image_id = key if len(images) == 1 else f"{key}.{extension}".rpartition(".")[0]
-        member_uri, encoded = f"{uri}#{key}.{extension}", members[extension]
-        if encoded is None:
-            yield samples.too_large(image_id, member_uri)
-            continue
-        if isinstance(encoded, str):
-            yield BadSample(image_id, member_uri, ErrorType.NO_IMAGE, _about_link(encoded))
-            continue
-        try:
-            yield Sample(image_id, member_uri, encoded, label_of(members, fields))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            yield BadSample(image_id, member_uri, ErrorType.BAD_LABEL, f"{type(error).__name__}: {error}")
-
-
-def label_of(members: Members, fields: Fields) -> int | None:
-    """Returns the label that a sample's `.cls` holds, or its `.json` in the field asked for; None where it has none.
+def label_in(content: bytes | None, fields: Fields) -> int | None:
+    """Returns the label that a `.cls` holds, or a `.json` in the field asked for; None where there is none.
 
     Raises:
-      ValueError, TypeError, KeyError, RecursionError: it is not a class index, not JSON, without that field, or a link.
+      ValueError, TypeError, KeyError, RecursionError: it is not a class index, not JSON, or without that field.
     """
-    content = members.get(_label_extension(fields))
-    if isinstance(content, str):
-        raise samples.LabelError(_about_link(content))
     if not content:
         return None
     return samples.class_index(content.decode().strip() if fields.label is None else json.loads(content)[fields.label])
-
-
-def _about_link(target: str) -> str:
-    return f"a link to {target!r}, and links are not followed"

@@ -7,8 +7,7 @@ import pytest
 
 from tests.factories import jpeg, shard, write_tar
 from transforms.read import formats as shards
-from transforms.read import image_files
-from transforms.read import samples as limits
+from transforms.read import image_files, limits
 from transforms.read.formats import READERS, BadSample, Fields
 from transforms.records import ErrorType, Sample
 from transforms.store import files as store

@@ -5,7 +5,7 @@ import pytest
 
 from tests.fuzz.mutations import example
 from tests.shard_writers import record, shard_of
-from transforms.read import samples
+from transforms.read import limits
 from transforms.read.samples import USUAL_FIELDS, Fields
 from transforms.read.tfrecord import read_records, read_tfrecord
 from transforms.records import ErrorType, Sample
@@ -73,7 +73,7 @@ def test_a_record_that_is_no_example_keeps_its_place(tmp_path):
 
 
 def test_a_record_too_large_for_memory_is_passed_over(monkeypatch):
-    monkeypatch.setattr(samples, "MAX_ENCODED_BYTES", 10)
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 10)
     content = record(b"small") + record(b"too large for ten") + record(b"again")
     assert list(read_records(io.BytesIO(content))) == [b"small", None, b"again"]
 

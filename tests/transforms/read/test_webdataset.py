@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from tests.shard_writers import shard_of
-from transforms.read import samples
+from transforms.read import limits
 from transforms.read.samples import USUAL_FIELDS, Counts, Fields
 from transforms.read.webdataset import read_webdataset
 from transforms.records import ErrorType
@@ -32,7 +32,7 @@ def test_keys_in_folders_and_several_images(tmp_path):
 
 
 def test_members_that_nobody_knows_are_counted_and_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(samples, "MAX_ENCODED_BYTES", 10)
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 10)
     members = [
         ("x.jpg", b"1"),
         ("x.txt", b"c"),
@@ -47,7 +47,7 @@ def test_members_that_nobody_knows_are_counted_and_not_read(tmp_path, monkeypatc
 
 
 def test_a_sample_holds_no_more_than_one_image_may(tmp_path, monkeypatch):
-    monkeypatch.setattr(samples, "MAX_ENCODED_BYTES", 10)
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 10)
     found = read(tar_of(tmp_path / "a", [("x.a.jpg", bytes(6)), ("x.b.jpg", bytes(6)), ("y.jpg", bytes(6))]))
     reasons = [getattr(sample, "error_type", None) for sample in found]
     assert reasons == [None, ErrorType.TOO_MANY_BYTES, None]

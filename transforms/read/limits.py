@@ -1,0 +1,10 @@
+"""How much of what strangers wrote is taken into memory: all limits of the readers, and of the decoder."""
+
+MIB = 1024 * 1024
+MAX_ENCODED_BYTES = 256 * MIB  # of an image, a sample or a record: a larger one is no photograph, and is not read
+MAX_LABEL_BYTES = MIB  # of a `.cls` or a `.json`
+MAX_NAME_CHARS = 4096  # of a member of a tar file
+MAX_EXTENDED_HEADER_BYTES = MIB  # of a tar file: a long name or PAX records
+MAX_EXTENDED_HEADERS = 8  # that belong to one member
+MAX_SAMPLE_MEMBERS = 1000  # of a tar file that make one sample; those behind them make another
+MAX_FEATURES = 10_000  # of a `tf.train.Example`
