@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.run.plan import write_plan
 from transforms.output.layout import Layout
+from transforms.output.plan import write_plan
 from transforms.output.schema import image_schema
 from transforms.output.settings import OutputSettings
 from transforms.records import Shard, ShardDone

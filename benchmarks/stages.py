@@ -18,8 +18,8 @@ from transforms.output import writer as shard_writer
 from transforms.output.schema import image_schema, image_table
 from transforms.output.settings import OutputSettings
 from transforms.predict.engine import Engine
+from transforms.read.batches import Decoder
 from transforms.read.formats import READERS, USUAL_FIELDS
-from transforms.read.step import Decoder
 from transforms.records import Shard, ShardBatch
 
 BATCH = 32

@@ -13,8 +13,8 @@ import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.run.plan import read_plan, write_plan
 from transforms.output.layout import Layout
+from transforms.output.plan import read_plan, write_plan
 from transforms.output.schema import image_schema
 from transforms.output.settings import OutputSettings
 from transforms.records import Shard, ShardDone

@@ -14,7 +14,7 @@ import pytest
 from pipeline import config
 from pipeline.cli import _set_up_logging, main
 from tests.shard_writers import photos, write_files
-from transforms.read.step import as_text
+from transforms.read.batches import as_text
 from transforms.store.credentials import has_credentials, redact
 
 

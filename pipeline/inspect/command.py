@@ -13,10 +13,10 @@ from pipeline.config import Config
 from pipeline.exit_code import ExitCode
 from pipeline.inspect.memory import peak_bytes
 from pipeline.rows.output import Output, open_output
-from pipeline.run import plan
 from pipeline.run.command import engine_settings
 from pipeline.run.fingerprint import fingerprint
 from transforms.model import load as model
+from transforms.output.plan import input_version, shard_paths
 from transforms.predict.engine import Engine
 from transforms.records import Shard
 from transforms.store import files as store
@@ -123,8 +123,8 @@ def _rerun(output: Output, settings_fingerprint: str, complete: bool) -> list[st
 
 def _input_version(shard: Shard) -> str | None:
     """Returns the version of a shard's input as it is now; None where it is gone."""
-    files = [store.metadata(path) for path in plan.shard_paths(shard) if store.exists(path)]
-    return plan.version(files) if files else None
+    files = [store.metadata(path) for path in shard_paths(shard) if store.exists(path)]
+    return input_version(files) if files else None
 
 
 def _names(shards: list[Shard]) -> str:

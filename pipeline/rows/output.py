@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.run.plan import read_plan
 from transforms.errors import UserError
 from transforms.output.layout import Layout
+from transforms.output.plan import read_plan
 from transforms.records import Shard, ShardDone
 from transforms.store import files as store
 from transforms.worker.threads import thread_pool

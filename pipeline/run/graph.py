@@ -7,16 +7,17 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
 from pipeline.config import Config
-from pipeline.run.plan import read_run_plan
 from transforms.draw.step import RenderThumbnails
 from transforms.locate.step import LocateObjects
 from transforms.output.audit import Audit
+from transforms.output.plan import read_run_plan
 from transforms.output.schema import image_schema
 from transforms.output.writer import WriteShard
 from transforms.predict.engine import EngineSettings
 from transforms.predict.step import CamModelHandler
+from transforms.read.batches import Decoder
 from transforms.read.formats import Fields
-from transforms.read.step import Decoder, ReadShard
+from transforms.read.step import ReadShard
 from transforms.records import Shard
 
 

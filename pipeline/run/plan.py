@@ -1,19 +1,18 @@
-"""The plan: which shards there are. It is kept in the output, so that a rerun never cuts the input differently."""
+"""Making a plan: which shards there are. It is kept in the output, so that a rerun cuts the input as the first did."""
 
 import hashlib
 import itertools
-import json
 import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 
-from transforms.errors import UserError
 from transforms.output.layout import Layout
+from transforms.output.plan import PlanError, input_version, read_plan, shard_paths
 from transforms.read.formats import HEAD_BYTES, format_of_content, format_of_name
 from transforms.read.image_files import LABEL_SUFFIXES, with_labels
 from transforms.read.settings import InputSettings
@@ -22,10 +21,6 @@ from transforms.store import files as store
 from transforms.worker.threads import thread_pool
 
 _GLOB = re.compile(r"[*?\[]")
-
-
-class PlanError(UserError):
-    """The input can't be planned; the message is one line for the user."""
 
 
 class Plan(NamedTuple):
@@ -88,11 +83,6 @@ def make_plan(config: InputSettings, layout: Layout) -> Plan:
     return Plan(shards, elsewhere, changed, len(others) - len(labels))
 
 
-def shard_paths(shard: Shard) -> list[str]:
-    """Returns the files that a shard is read from."""
-    return [store.join(shard.uri, member) for member in shard.members] or [shard.uri]
-
-
 def _set_format(shard: Shard, wanted: str, layout: Layout) -> Shard:
     """Returns a known shard with the format that is asked for, or as it is for "auto".
 
@@ -119,36 +109,7 @@ def _add_labels(shard: Shard, others: Set[str], label_field: str | None) -> Shar
 def _measure(shard: Shard, files: Mapping[str, "_InputFile"]) -> Shard:
     """Returns a shard with the version and the size of those of its files that are there."""
     present = [files[path].metadata for path in shard_paths(shard) if path in files]
-    return replace(shard, version=version(present), num_bytes=sum(found.size_in_bytes for found in present))
-
-
-def read_plan(path: str) -> Iterator[Shard]:
-    """Yields the shards of a plan file; none where it does not exist."""
-    if store.exists(path):
-        with store.open_read(path) as file:  # line by line: a million shards take 200 MB
-            for line in file:
-                values = json.loads(line)
-                yield Shard(**(values | {"members": tuple(values["members"])}))
-
-
-def read_run_plan(path: str) -> Iterator[Shard]:
-    """Yields the shards of a run.
-
-    Raises:
-      PlanError: the plan is gone, or on another machine; a run without one would be complete at once.
-    """
-    if not store.exists(path):
-        raise PlanError(
-            f"the plan of this run, {path}, is gone, or this worker can't reach it: "
-            "run the command again, with an --output that all workers reach"
-        )
-    return read_plan(path)
-
-
-def write_plan(path: str, shards: Iterable[Shard], temporary_path: str) -> None:
-    """Writes a plan file, one JSON object per shard and line."""
-    lines = (json.dumps(asdict(shard), ensure_ascii=False) + "\n" for shard in shards)
-    store.write_bytes(path, "".join(lines).encode(errors="backslashreplace"), temporary_path)
+    return replace(shard, version=input_version(present), num_bytes=sum(found.size_in_bytes for found in present))
 
 
 def _list_input(config: InputSettings, layout: Layout, known: Mapping[str, str]) -> Iterator[_InputFile]:
@@ -259,9 +220,3 @@ def _shard_id(name: str, uri: str) -> str:
     # what begins with "_" is hidden from readers of Parquet folders, what begins with "-" is an option to many tools
     safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80].lstrip("_-") or "shard"
     return f"{safe}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
-
-
-def version(files: list[FileMetadata]) -> str:
-    """Returns what changes when any of the files does: size and modification time, hashed where there are several."""
-    parts = [f"{file.size_in_bytes}@{file.last_updated_in_seconds:.6f}" for file in files]
-    return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from pipeline.config import Config
 from pipeline.run import fingerprint as settings
 from pipeline.run.graph import Job
-from pipeline.run.plan import Plan, read_plan, write_plan
+from pipeline.run.plan import Plan
 from transforms.errors import UserError
 from transforms.output.layout import Layout
+from transforms.output.plan import read_plan, write_plan
 from transforms.records import Shard
 from transforms.store import files as store
 from transforms.worker.threads import thread_pool

@@ -17,8 +17,8 @@ import traceback
 
 from tests.fuzz.mutations import Seed, mutate, seeds, with_file
 from tests.shard_writers import shard_of
+from transforms.read.batches import Decoder
 from transforms.read.formats import READERS, USUAL_FIELDS
-from transforms.read.step import Decoder
 from transforms.records import Sample
 
 _HANG_SECONDS = 10

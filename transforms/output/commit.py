@@ -12,21 +12,24 @@ from transforms.records import Shard, ShardDone
 from transforms.store import files as store
 
 
-def committed(layout: Layout, shard: Shard, fingerprint: str) -> ShardDone | None:
-    """Returns the totals of a shard that is done, with these settings and for this very input; else None.
+def read_marker(layout: Layout, shard_id: str) -> ShardDone | None:
+    """Returns the totals of a shard that is done, whatever settings and input it was done with; None if it is not."""
+    marker = store.read_json(layout.marker(shard_id))
+    return None if marker is None else ShardDone(**marker)
 
-    What was done with other settings or for an older input is no longer valid: its marker goes, so that no marker ever
-    speaks of what does not lie beside it, and _SUCCESS with it.
+
+def committed(marker: ShardDone | None, shard: Shard, fingerprint: str) -> bool:
+    """Tells whether a shard is done, with these settings and for this very input."""
+    return marker is not None and (marker.fingerprint, marker.input_version) == (fingerprint, shard.version)
+
+
+def withdraw(layout: Layout, shard_id: str) -> None:
+    """Deletes the marker of a shard that is to be done again, so that no marker speaks of rows that are replaced.
+
+    _SUCCESS goes first: it says that every shard has its marker.
     """
-    marker = store.read_json(layout.marker(shard.shard_id))
-    if marker is None:
-        return None
-    done = ShardDone(**marker)
-    if done.fingerprint == fingerprint and done.input_version == shard.version:
-        return done
     store.delete(layout.success)
-    store.delete(layout.marker(shard.shard_id))
-    return None
+    store.delete(layout.marker(shard_id))
 
 
 def attempt_path(layout: Layout, run_id: str, shard_id: str, kind: str) -> str:

@@ -1,131 +1,17 @@
 """Shards to batches of decoded images, or straight to done where a shard was committed before."""
 
-import contextlib
-import hashlib
-import itertools
-import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import apache_beam as beam
-import numpy as np
 
-from transforms.output.commit import committed
+from transforms.output.commit import committed, read_marker, withdraw
 from transforms.output.layout import Layout
-from transforms.read import decode as images
+from transforms.read.batches import Decoder, read_batches
 from transforms.read.formats import READERS
-from transforms.read.samples import USUAL_FIELDS, BadSample, Counts, Fields
-from transforms.records import Image, Reject, Sample, Shard, ShardBatch, Stage
-from transforms.store.credentials import redact
+from transforms.read.samples import USUAL_FIELDS, Counts, Fields
+from transforms.records import Shard, ShardBatch
 from transforms.worker import live, metrics
-from transforms.worker.threads import Budget, map_ahead, thread_pool
-
-_BATCHES_AHEAD = 2  # of a shard, decoded before they are asked for, so that the decoders work while the model does
-_waiting = Budget(256 * 1024 * 1024)  # bytes of encoded images that wait for a decoder in this process
-_MAX_TEXT = 4096  # characters of an id, a URI or a message
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """Decodes samples; the parameters are those of `images.decode`."""
-
-    side_px: int
-    resize: str = "squash"
-    preview_px: int | None = None
-
-    def __call__(self, indexed: tuple[int, Sample | BadSample]) -> "Decoded":
-        """Returns the decoded image at (index_in_shard, sample), or the reject it becomes."""
-        index, sample = indexed
-        image_id, uri = as_text(sample.image_id), as_text(sample.uri)
-        started = time.thread_time()
-        if isinstance(sample, BadSample):
-            reject = Reject(image_id, uri, index, Stage.READ, sample.error_type, as_text(sample.message))
-            return Decoded(None, None, reject, 0.0, 0)
-        try:
-            decoded = images.decode(sample.encoded, self.side_px, self.resize, self.preview_px)
-        except images.ImageError as error:
-            reject = Reject(image_id, uri, index, Stage.DECODE, error.error_type, as_text(str(error)))
-            return Decoded(None, None, reject, time.thread_time() - started, len(sample.encoded))
-        image = Image(
-            image_id=image_id,
-            uri=uri,
-            index_in_shard=index,
-            label=sample.label,
-            width=decoded.width,
-            height=decoded.height,
-            sha256=hashlib.sha256(sample.encoded).hexdigest(),
-            view=decoded.view,
-            preview=decoded.preview,
-        )
-        return Decoded(image, decoded.pixels, None, time.thread_time() - started, len(sample.encoded))
-
-
-class Decoded(NamedTuple):
-    """An image and the model's input for it, or a reject; the processor time it took and its encoded size."""
-
-    image: Image | None
-    pixels: np.ndarray | None
-    reject: Reject | None
-    seconds: float
-    num_bytes: int
-
-
-def read_batches(
-    shard: Shard, samples: Iterable[Sample | BadSample], decoder: Decoder, batch_size: int
-) -> Iterator[ShardBatch]:
-    """Decodes the samples of a shard in a thread pool and yields them in order, in batches of `batch_size`.
-
-    Images and rejects count alike towards a batch. A shard without samples gives one empty last batch.
-    """
-
-    def draw() -> Iterator[tuple[int, Sample | BadSample]]:
-        for index, sample in enumerate(samples):
-            _waiting.take(_num_bytes(sample))
-            yield index, sample
-
-    def decode(indexed: tuple[int, Sample | BadSample]) -> Decoded:
-        try:
-            return decoder(indexed)
-        finally:
-            _waiting.give(_num_bytes(indexed[1]))
-
-    decoded: Generator[Decoded] = map_ahead(decode, draw(), _BATCHES_AHEAD * batch_size, thread_pool("decode"))
-    with contextlib.closing(decoded):
-        first_index, following = 0, next(decoded, None)
-        while True:
-            entries = [] if following is None else [following, *itertools.islice(decoded, batch_size - 1)]
-            following = next(decoded, None)
-            yield _batch(shard, first_index, entries, is_last=following is None)
-            if following is None:
-                return
-            first_index += len(entries)
-
-
-def as_text(text: str) -> str:
-    """Returns what a stranger wrote as it may stand in a row: valid Unicode, not endless, without credentials."""
-    return redact(text[:_MAX_TEXT].encode(errors="backslashreplace").decode())
-
-
-def _num_bytes(sample: Sample | BadSample) -> int:
-    return len(sample.encoded) if isinstance(sample, Sample) else 0
-
-
-def _batch(shard: Shard, first_index: int, entries: list[Decoded], is_last: bool) -> ShardBatch:
-    num_bytes = sum(entry.num_bytes for entry in entries)
-    live.add(read_bytes=num_bytes)
-    metrics.count("encoded_bytes", num_bytes)
-    pixels = [entry.pixels for entry in entries if entry.pixels is not None]
-    return ShardBatch(
-        shard,
-        first_index,
-        read=len(entries),
-        is_last=is_last,
-        images=[entry.image for entry in entries if entry.image],
-        pixels=np.stack(pixels) if pixels else None,
-        rejects=[entry.reject for entry in entries if entry.reject],
-        seconds={"decode": sum(entry.seconds for entry in entries)},
-    )
 
 
 @dataclass
@@ -146,12 +32,12 @@ class ReadShard(beam.PTransform):
     batch_size: int = 32
     fields: Fields = USUAL_FIELDS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__init__()
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
-    def expand(self, shards):
+    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardBatch]:
         return shards | "ReadBatches" >> beam.ParDo(_ReadBatches(self)).with_output_types(ShardBatch)
 
 
@@ -161,12 +47,14 @@ class _ReadBatches(beam.DoFn):
         self._fingerprint, self._fields = settings.fingerprint, settings.fields
         self._decoder, self._batch_size = settings.decoder, settings.batch_size
 
-    def process(self, shard: Shard):
-        done = committed(self._layout, shard, self._fingerprint)
-        if done:
+    def process(self, shard: Shard) -> Iterator[ShardBatch]:
+        marker = read_marker(self._layout, shard.shard_id)
+        if committed(marker, shard, self._fingerprint):
             metrics.count("shards_already_done")
-            yield ShardBatch(shard, 0, read=0, is_last=True, done=done)
+            yield ShardBatch(shard, 0, read=0, is_last=True, done=marker)
             return
+        if marker:
+            withdraw(self._layout, shard.shard_id)
         counts = Counts()
         samples = READERS[shard.format](shard, self._fields, counts)
         for batch in read_batches(shard, samples, self._decoder, self._batch_size):

@@ -3,9 +3,10 @@ import re
 
 import pytest
 
-from pipeline.run.plan import PlanError, make_plan, read_plan, read_run_plan, write_plan
+from pipeline.run.plan import make_plan
 from tests.factories import jpeg, write_samples, write_tar
 from transforms.output.layout import Layout
+from transforms.output.plan import PlanError, read_plan, read_run_plan, write_plan
 from transforms.read.settings import InputSettings
 
 

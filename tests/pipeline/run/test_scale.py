@@ -68,9 +68,9 @@ def test_requests_of_a_resumed_run(pattern, tmp_path, requests):
 
 def test_progress_reads_each_marker_once(pattern, tmp_path, requests):
     scale.label(pattern, str(tmp_path / "out"))
-    from pipeline.run.plan import read_plan
     from pipeline.run.progress import MarkerSource
     from transforms.output.layout import Layout
+    from transforms.output.plan import read_plan
 
     layout = Layout(str(tmp_path / "out"))
     source = MarkerSource(layout, list(read_plan(layout.plan)))

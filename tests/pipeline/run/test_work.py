@@ -3,11 +3,12 @@ import pathlib
 
 import pytest
 
-from pipeline.run.plan import Plan, read_plan, write_plan
+from pipeline.run.plan import Plan
 from pipeline.run.work import Work, find_work, prepare
 from tests.factories import shard
 from transforms.errors import UserError
 from transforms.output.layout import Layout
+from transforms.output.plan import read_plan, write_plan
 from transforms.store import files as store
 
 A, B, C, D = (shard(f"/data/{name}.tar") for name in "abcd")

@@ -20,28 +20,35 @@ def done(tmp_path):
     return layout
 
 
-def test_a_marker_of_these_settings_and_this_input_counts(done):
-    totals = commit.committed(done, SHARD, "f")
-    assert (totals.shard_id, totals.written) == (SHARD.shard_id, 2)
-    assert pathlib.Path(done.success).exists()
+@pytest.mark.parametrize(
+    ("fingerprint", "version", "counts"),
+    [("f", SHARD.version, True), ("other", SHARD.version, False), ("f", "2@2", False)],
+)
+def test_a_marker_counts_for_its_settings_and_its_input_and_asking_changes_nothing(done, fingerprint, version, counts):
+    before = files(done)
+    marker = commit.read_marker(done, SHARD.shard_id)
+    assert (marker.shard_id, marker.written) == (SHARD.shard_id, 2)
+    assert commit.committed(marker, shard(version=version), fingerprint) == counts
+    assert files(done) == before
 
 
 def test_no_marker_is_not_done(tmp_path):
-    assert commit.committed(Layout(str(tmp_path)), SHARD, "f") is None
+    marker = commit.read_marker(Layout(str(tmp_path)), SHARD.shard_id)
+    assert marker is None
+    assert not commit.committed(marker, SHARD, "f")
 
 
-@pytest.mark.parametrize(("fingerprint", "version"), [("other", SHARD.version), ("f", "2@2")])
-def test_redoing_deletes_success_first_and_then_the_marker(done, monkeypatch, fingerprint, version):
+def test_what_is_withdrawn_loses_success_first_and_then_the_marker(done, monkeypatch):
     steps = order_of_steps(monkeypatch)
-    assert commit.committed(done, shard(version=version), fingerprint) is None
+    commit.withdraw(done, SHARD.shard_id)
     assert [step.rpartition("/")[2] for step in steps] == ["_SUCCESS", f"{SHARD.shard_id}.json"]
-    assert files(done) == [f"images/{SHARD.shard_id}.parquet"]  # replaced when it is done anew, by a rename
+    assert files(done) == [f"images/{SHARD.shard_id}.parquet"]  # replaced by a rename when it is done again
 
 
 def test_a_marker_that_is_no_json_says_which_file(done):
     pathlib.Path(done.marker(SHARD.shard_id)).write_text("{")
     with pytest.raises(ValueError, match=r"_shards/.*\.json is not a JSON file"):
-        commit.committed(done, SHARD, "f")
+        commit.read_marker(done, SHARD.shard_id)
 
 
 def test_deleting_what_is_gone_is_no_error(tmp_path):

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tests.fuzz.mutations import mutate, seeds
 from tests.fuzz.run import try_content
 from tests.shard_writers import photos, shard_of
+from transforms.read.batches import Decoder, read_batches
 from transforms.read.decode import ImageError, decode
-from transforms.read.step import Decoder, read_batches
 from transforms.read.webdataset import read_webdataset
 from transforms.records import ErrorType, Sample
 from transforms.store import files as store
@@ -176,7 +176,7 @@ def test_a_packed_bomb_is_passed_over(tmp_path):
 
 def test_images_that_wait_for_a_decoder_take_bounded_memory(monkeypatch):
     """Of 2 shards of 40 images of 1 MB, no more than the 4 that are allowed for have been drawn but not decoded."""
-    monkeypatch.setattr("transforms.read.step._waiting", Budget(4_000_000))
+    monkeypatch.setattr("transforms.read.batches._waiting", Budget(4_000_000))
     drawn, decoded, waiting = [], [], []
 
     def draw():

@@ -6,9 +6,10 @@ import PIL.Image
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.run.plan import PlanError, make_plan, write_plan
+from pipeline.run.plan import make_plan
 from tests.shard_writers import photos, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
 from transforms.output.layout import Layout
+from transforms.output.plan import PlanError, write_plan
 from transforms.read.formats import HEAD_BYTES, READERS, format_of_content, format_of_name
 from transforms.read.settings import InputSettings
 from transforms.store import files as store

@@ -10,8 +10,8 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipeline import config
 from pipeline.run import graph
-from pipeline.run.plan import write_plan
 from tests.factories import FakeEngine, encode, gradient, shard, write_tar
+from transforms.output.plan import write_plan
 from transforms.predict import step as predict
 from transforms.predict.engine import EngineSettings
 from transforms.worker.metrics import NAMESPACE
