@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests import shard_writers
-from transforms.read.tfrecord import _EXAMPLE, _FEATURE
 
 _EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -75,13 +74,21 @@ def _images() -> dict[str, bytes]:
 
 def example(encoded: bytes, label: int) -> bytes:
     """A serialised tf.train.Example."""
-    message = _EXAMPLE()
-    values = {"image/encoded": ("bytes_list", encoded), "image/class/label": ("int64_list", label)}
-    for name, (kind, value) in values.items():
-        feature = _FEATURE()
-        getattr(feature, kind).value.append(value)
-        message.features.feature.add(name=name.encode(), feature=feature.SerializeToString())
-    return message.SerializeToString()
+    image = field(1, field(1, encoded))  # a feature of a list of bytes
+    number = field(3, field(1, varint(label % 2**64)))  # of a list of packed numbers
+    features = {"image/encoded": image, "image/class/label": number}
+    return field(1, b"".join(field(1, field(1, name.encode()) + field(2, value)) for name, value in features.items()))
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of bytes of a protocol buffer."""
+    return bytes([8 * number + 2]) + varint(len(content)) + content
+
+
+def varint(value: int) -> bytes:
+    """A number of variable length of a protocol buffer."""
+    groups = [value >> shift & 0x7F for shift in range(0, max(1, value.bit_length()), 7)]
+    return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
 
 
 def _tar(members) -> bytes:

@@ -7,4 +7,5 @@ MAX_NAME_CHARS = 4096  # of a member of a tar file
 MAX_EXTENDED_HEADER_BYTES = MIB  # of a tar file: a long name or PAX records
 MAX_EXTENDED_HEADERS = 8  # that belong to one member
 MAX_SAMPLE_MEMBERS = 1000  # of a tar file that make one sample; those behind them make another
-MAX_FEATURES = 10_000  # of a `tf.train.Example`
+MAX_FIELDS = 50_000  # of a `tf.train.Example`: a feature takes about five
+MAX_ROWS_WITHOUT_BYTES = 1_000_000  # of a Parquet file: more of them than this and its bytes is no count of images

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from typing import IO
 
 import google_crc32c
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
-from transforms.read import limits, samples
+from transforms.read import example, limits, samples
 from transforms.read.samples import (
     USUAL_FIELDS,
     USUAL_ID,
@@ -28,32 +27,6 @@ from transforms.store import files as store
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _CHUNK_BYTES = 1024 * 1024
-# tensorflow/core/example/*.proto, but for the map of features: on the wire it is a list of (name, feature), and with
-# the features left as bytes only those that are asked for are parsed
-_SCHEMA = """
-name: "cambeam/example.proto" package: "cambeam" syntax: "proto3"
-message_type { name: "Example" field { name: "features" number: 1 type: TYPE_MESSAGE type_name: ".cambeam.Features" } }
-message_type { name: "Features"
-  field { name: "feature" number: 1 label: LABEL_REPEATED type: TYPE_MESSAGE type_name: ".cambeam.Entry" } }
-message_type { name: "Entry"
-  field { name: "name" number: 1 type: TYPE_BYTES } field { name: "feature" number: 2 type: TYPE_BYTES } }
-message_type { name: "Feature"
-  field { name: "bytes_list" number: 1 type: TYPE_MESSAGE type_name: ".cambeam.BytesList" }
-  field { name: "float_list" number: 2 type: TYPE_MESSAGE type_name: ".cambeam.FloatList" }
-  field { name: "int64_list" number: 3 type: TYPE_MESSAGE type_name: ".cambeam.Int64List" } }
-message_type { name: "BytesList" field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES } }
-message_type { name: "FloatList" field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_FLOAT } }
-message_type { name: "Int64List" field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 } }
-"""
-
-
-def _message_class(name: str):
-    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"cambeam.{name}"))
-
-
-_POOL = descriptor_pool.DescriptorPool()  # of our own: TensorFlow's messages are in the default one
-_POOL.Add(text_format.Parse(_SCHEMA, descriptor_pb2.FileDescriptorProto()))
-_EXAMPLE, _FEATURE = _message_class("Example"), _message_class("Feature")
 
 
 def read_tfrecord(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
@@ -129,7 +102,7 @@ def _sample(uri: str, number: str, record: bytes | None, fields: Fields) -> Samp
     if record is None:
         return samples.too_large(number, uri)
     try:
-        features = {entry.name.decode(): entry.feature for entry in _EXAMPLE.FromString(record).features.feature}
+        features = example.features(record)
         id_name = fields.id or samples.first_present(USUAL_ID, features)
         image_id = _text(_value(features, id_name)) or number
         image_name = fields.image or samples.first_present(USUAL_IMAGE, features)
@@ -142,7 +115,7 @@ def _sample(uri: str, number: str, record: bytes | None, fields: Fields) -> Samp
         if fields.label and fields.label not in features:
             return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"no feature {fields.label!r}")
         label = _value(features, fields.label or samples.first_present(USUAL_LABEL, features))
-    except (message.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         return BadSample(number, uri, ErrorType.NO_IMAGE, f"not a tf.train.Example: {error}")
     try:
         return Sample(image_id, uri, encoded, samples.class_index(label))
@@ -150,16 +123,12 @@ def _sample(uri: str, number: str, record: bytes | None, fields: Fields) -> Samp
         return BadSample(image_id, uri, ErrorType.BAD_LABEL, str(error))
 
 
-def _value(features: dict[str, bytes], name: str | None) -> bytes | float | int | None:
+def _value(features: dict[str, memoryview], name: str | None) -> example.Value | None:
     """Returns a feature's first value; None where there is no such feature, or nothing in it."""
-    if name is None or name not in features:
-        return None
-    feature = _FEATURE.FromString(features[name])
-    values = feature.bytes_list.value or feature.int64_list.value or feature.float_list.value
-    return values[0] if values else None
+    return example.first_value(features[name]) if name in features else None
 
 
-def _text(value: bytes | float | int | None) -> str:
+def _text(value: example.Value | None) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     return "" if value is None else str(value)

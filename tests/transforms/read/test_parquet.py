@@ -102,3 +102,50 @@ def test_a_column_of_ids_that_is_not_there_is_named(tmp_path):
         ("0", ErrorType.BAD_ID, "no column 'idd'"),
         ("1", ErrorType.BAD_ID, "no column 'idd'"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (pa.duration("ns"), 1, "1"),
+        (pa.duration("s"), 2**62, str(2**62)),
+        (pa.date32(), 2**31 - 1, str(2**31 - 1)),
+        (pa.timestamp("us"), 2**62, str(2**62)),
+        (pa.timestamp("us"), 1, "1970-01-01 00:00:00.000001"),
+        (pa.timestamp("ns"), 10**9, "1970-01-01 00:00:01"),
+        (pa.timestamp("ns"), 1, "1970-01-01 00:00:00.000000001"),
+        (pa.timestamp("ms", "Nowhere/Town"), 5, "5"),
+        (pa.time64("ns"), 1, "00:00:00.000000001"),
+    ],
+)
+def test_ids_that_python_can_not_hold(tmp_path, kind, value, expected):
+    ids = pa.array([value], pa.int32() if kind.bit_width == 32 else pa.int64()).view(kind)
+    (sample,) = read(tmp_path / "a", {"image": [b"1"], "id": ids})
+    assert sample.image_id == expected
+
+
+def test_an_id_that_is_not_unicode_is_escaped(tmp_path):
+    ids = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"\xff"]).buffers())
+    assert [sample.image_id for sample in read(tmp_path / "a", {"image": [b"1", b"2"], "id": ids})] == ["ok", "\\xff"]
+
+
+@pytest.mark.parametrize(
+    "images", [pa.array([b"11", b"22"]).dictionary_encode(), pa.array([b"11", b"22"], pa.binary(2))]
+)
+def test_other_kinds_of_bytes(tmp_path, images):
+    assert [sample.encoded for sample in read(tmp_path / "a", {"image": images})] == [b"11", b"22"]
+
+
+def test_lists_are_no_labels_and_no_ids(tmp_path):
+    lists = pa.array([[{"a": 1}]])
+    (bad,) = read(tmp_path / "a", {"image": [b"1"], "label": lists})
+    assert (bad.error_type, "is list<" in bad.message) == (ErrorType.BAD_LABEL, True)
+    (sample,) = read(tmp_path / "b", {"image": [b"1"], "id": lists})
+    assert sample.image_id == "0"
+    (bad,) = read(tmp_path / "c", {"image": [b"1"], "id": lists}, Fields(id="id"))
+    assert bad.error_type == ErrorType.BAD_ID
+
+
+def test_rows_without_bytes_have_an_end(tmp_path):
+    (bad,) = read(tmp_path / "a", {"image": pa.nulls(1_000_002, pa.binary())})
+    assert (bad.error_type, bad.message) == (ErrorType.DAMAGED_SHARD, "ValueError: 1000002 rows in a file of 1 bytes")

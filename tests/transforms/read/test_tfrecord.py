@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from tests.fuzz.mutations import example
+from tests.fuzz.mutations import example, field
 from tests.shard_writers import record, shard_of
 from transforms.read import limits
 from transforms.read.samples import USUAL_FIELDS, Fields
@@ -97,3 +97,27 @@ def test_labels(tmp_path, label, expected):
 @pytest.mark.parametrize("label", [-2, 2**31])
 def test_bad_labels(tmp_path, label):
     assert read(tmp_path, record(example(b"1", label)))[0].error_type == ErrorType.BAD_LABEL
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        field(1, b"\n\0" * 10**6),  # features without a name and a value
+        b"\n\2\n\0" * 10**6,
+        field(1, field(1, field(1, b"image/encoded") + field(2, field(1, b"\n") * 10**6))),
+    ],
+)
+def test_messages_of_many_parts_are_not_taken_apart(tmp_path, data):
+    (bad, good) = read(tmp_path, record(data) + record(example(b"1", 3)))
+    assert (bad.error_type, good.label) == (ErrorType.NO_IMAGE, 3)
+
+
+def test_examples_are_read_as_protobuf_reads_them(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    lists = {
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"1", b"2"])),
+        "label": tf.train.Feature(float_list=tf.train.FloatList(value=[7.0, 8.0])),
+        "id": tf.train.Feature(int64_list=tf.train.Int64List(value=[-(2**63), 1])),
+    }
+    (found,) = read(tmp_path, record(tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()))
+    assert found == Sample(str(-(2**63)), f"{tmp_path}/a#0", b"1", 7)
