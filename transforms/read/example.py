@@ -46,7 +46,7 @@ def first_value(feature: memoryview) -> Value | None:
 
 
 def _first_of(value: memoryview | int, of_list: int) -> Value | None:
-    """Returns the first value in a field of a list of bytes (1), floats (2) or integers (3): a value, or many packed."""
+    """Returns the first value in a field of a list of bytes (1), floats (2) or integers (3), which may be packed."""
     match of_list, value:
         case 1, memoryview():
             return bytes(value)
