@@ -8,6 +8,7 @@ reader, which gives every shard one small image (one shard `skew` times as many)
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import pathlib
 import resource
@@ -27,7 +28,7 @@ from pipeline.run import command as run
 from transforms.model.demo import CLASS_NAMES
 from transforms.predict import step as predict
 from transforms.predict.device import Device
-from transforms.read.formats import READERS
+from transforms.read.formats import FORMATS
 from transforms.records import Predictions, Sample, Shard
 
 IMAGE_SECONDS = 0.002  # of the fake model: 500 images/s on each worker, about what a GPU does at the end of a pipeline
@@ -64,13 +65,13 @@ def fakes(skew: int) -> Iterator[None]:
     """Puts the fake reader and the fake model in place of the real ones."""
     encoded = cv2.imencode(".jpg", np.full((32, 32, 3), 90, np.uint8))[1].tobytes()
 
-    def read(shard: Shard, fields=None, counts=None):
+    def read(shard: Shard, fields=None, ignored=None):
         for number in range(skew if HEAVY in shard.uri else 1):
             yield Sample(str(number), f"{shard.uri}#{number}", encoded)
 
     engine = FakeEngine()
     with (
-        mock.patch.dict(READERS, {"webdataset": read}),
+        mock.patch.dict(FORMATS, webdataset=dataclasses.replace(FORMATS["webdataset"], read=read)),
         mock.patch.object(run, "shared_engine", return_value=engine),
         mock.patch.object(predict, "shared_engine", return_value=engine),
     ):

@@ -19,7 +19,8 @@ from transforms.output.schema import image_schema, image_table
 from transforms.output.settings import OutputSettings
 from transforms.predict.engine import Engine
 from transforms.read.batches import Decoder
-from transforms.read.formats import READERS, USUAL_FIELDS
+from transforms.read.fields import USUAL_FIELDS
+from transforms.read.formats import FORMATS
 from transforms.records import Shard, ShardBatch
 
 BATCH = 32
@@ -43,7 +44,7 @@ class StageCosts(NamedTuple):
 def measure(engine: Engine, tar_path: str, folder: str, images: int = 320) -> StageCosts:
     """Runs the stages one after the other, each alone; counts the processor time of the process."""
     shard = Shard("bench", tar_path, "webdataset", "", os.path.getsize(tar_path))
-    samples, read = _timed(lambda: _first(READERS["webdataset"](shard, USUAL_FIELDS), images))
+    samples, read = _timed(lambda: _first(FORMATS["webdataset"].read(shard, USUAL_FIELDS), images))
     decoder = Decoder(engine.side_px, preview_px=224)
     decoded, decode = _timed(lambda: [decoder(item) for item in enumerate(samples)])
     starts = range(0, len(decoded), BATCH)

@@ -9,8 +9,8 @@ import pytest
 from pipeline import cli
 from tests.shard_writers import Photo, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
 from transforms.locate.boxes import iou
-from transforms.read.formats import READERS
-from transforms.read.samples import USUAL_FIELDS
+from transforms.read.fields import USUAL_FIELDS
+from transforms.read.formats import FORMATS
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def test_bfloat16_labels_and_locates_as_float32_does(label_real, real_data):
 
 
 def test_photographs_give_the_same_rows_in_every_format(label_real, real_data, tmp_path):
-    samples = READERS["webdataset"](shard_of(real_data / "ilsvrc_dev.tar", "webdataset"), USUAL_FIELDS)
+    samples = FORMATS["webdataset"].read(shard_of(real_data / "ilsvrc_dev.tar", "webdataset"), USUAL_FIELDS)
     photos = [Photo(sample.image_id, sample.encoded, sample.label) for sample in samples]
     writers = {"a.tar": write_webdataset, "b.tfrecord": write_tfrecord, "c.parquet": write_parquet, "d": write_files}
     for name, write in writers.items():

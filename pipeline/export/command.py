@@ -23,7 +23,7 @@ from pipeline.export.selection import COLUMNS, Best, Boxes, Selection, find_boxe
 from pipeline.rows.classes import Classes, choose_classes
 from pipeline.rows.output import Output, class_names, has_consistency, open_output, row_batches
 from transforms.errors import UserError
-from transforms.read.formats import Fields
+from transforms.read.fields import Fields
 from transforms.records import Shard
 from transforms.store import files as store
 
@@ -191,7 +191,7 @@ def _with_bytes(
 ) -> Iterator[tuple[ExportImage, bytes | None]]:
     """Adds the bytes of the images where they are copied."""
     settings = output.settings["config"]["input"]
-    fields = Fields(settings["image_field"], settings["label_field"], settings["id_field"])
+    fields = Fields(**{key: settings[key] for key in Fields.model_fields})
     for shard, images in shards:
         if job.places == "copy":
             yield from read_originals(shard, fields, images)

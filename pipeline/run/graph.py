@@ -16,7 +16,6 @@ from transforms.output.writer import WriteShard
 from transforms.predict.engine import EngineSettings
 from transforms.predict.step import CamModelHandler
 from transforms.read.batches import Decoder
-from transforms.read.formats import Fields
 from transforms.read.step import ReadShard
 from transforms.records import Shard
 
@@ -63,7 +62,7 @@ def label_images(pipeline: beam.Pipeline, job: Job) -> beam.PCollection:
             job.fingerprint,
             Decoder(job.side_px, config.model.resize, thumbnails.side_px if thumbnails.enabled else None),
             job.engine.batch_size,
-            Fields(config.input.image_field, config.input.label_field, config.input.id_field),
+            config.input,
         )
         | "Predict" >> RunInference(CamModelHandler(job.engine))
         | "Locate" >> LocateObjects(config.boxes)

@@ -5,22 +5,26 @@ import itertools
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 
 from transforms.output.layout import Layout
 from transforms.output.plan import PlanError, input_version, read_plan, shard_paths
-from transforms.read.formats import HEAD_BYTES, format_of_content, format_of_name
-from transforms.read.image_files import LABEL_SUFFIXES, with_labels
-from transforms.read.settings import InputSettings
+from transforms.read.formats import FORMATS, NO_INPUT, format_of_content, format_of_name
+from transforms.read.image_files import with_labels
+from transforms.read.samples import HEAD_BYTES
+from transforms.read.settings import AUTO, InputSettings
 from transforms.records import Shard
 from transforms.store import files as store
 from transforms.worker.threads import thread_pool
 
 _GLOB = re.compile(r"[*?\[]")
+_GROUPED = {name for name, format in FORMATS.items() if format.grouped}
+_DESCRIBING = {name for name, format in FORMATS.items() if format.may_describe}
 
 
 class Plan(NamedTuple):
@@ -42,7 +46,7 @@ class Plan(NamedTuple):
 class _InputFile(NamedTuple):
     path: str
     root: str  # the folder that ids of image files are relative to
-    format: str | None
+    format: str  # NO_INPUT for what is neither shard nor image
     metadata: FileMetadata
 
 
@@ -57,7 +61,7 @@ def make_plan(config: InputSettings, layout: Layout) -> Plan:
     files: dict[str, _InputFile] = {}
     for file in _list_input(config, layout, {shard.uri: shard.format for shard in old_shards}):
         files.setdefault(file.path, file)
-    usable = {path: file for path, file in files.items() if file.format}
+    usable = {path: file for path, file in files.items() if file.format != NO_INPUT}
     if not usable:
         raise PlanError(
             f"no shard or image among the {len(files)} files of {', '.join(config.pattern)}; "
@@ -70,7 +74,7 @@ def make_plan(config: InputSettings, layout: Layout) -> Plan:
             elsewhere.append(old_shard)
             continue
         shard = _set_format(old_shard, config.format, layout)
-        shard = _measure(_add_labels(shard, others, config.label_field), files)
+        shard = _measure(with_labels(shard, others, config), files)
         planned.update(shard_paths(shard))
         if (shard.version, shard.format) != (old_shard.version, old_shard.format):
             changed.append(shard.shard_id)
@@ -78,32 +82,25 @@ def make_plan(config: InputSettings, layout: Layout) -> Plan:
     new = [file for path, file in usable.items() if path not in planned]
     numbers = _count_groups([*known, *elsewhere])
     new_shards = [*_shard_files(new), *_image_groups(new, config.images_per_shard, numbers)]
-    shards = [*known, *(_measure(_add_labels(shard, others, config.label_field), files) for shard in new_shards)]
+    shards = [*known, *(_measure(with_labels(shard, others, config), files) for shard in new_shards)]
     labels = others.intersection(path for shard in shards for path in shard_paths(shard))
     return Plan(shards, elsewhere, changed, len(others) - len(labels))
 
 
 def _set_format(shard: Shard, wanted: str, layout: Layout) -> Shard:
-    """Returns a known shard with the format that is asked for, or as it is for "auto".
+    """Returns a known shard with the format that is asked for, or as it is for AUTO.
 
     Raises:
       PlanError: a group of image files is asked for as shards, or the reverse; an image would have rows in two shards.
     """
-    if wanted in ("auto", shard.format):
+    if wanted in (AUTO, shard.format):
         return shard
-    if "images" in (wanted, shard.format):
+    if _GROUPED & {wanted, shard.format}:
         raise PlanError(
             f"{layout.root} has the shard {shard.shard_id} as {shard.format}: "
             f"for input.format={wanted} choose another --output"
         )
     return replace(shard, format=wanted)
-
-
-def _add_labels(shard: Shard, others: Set[str], label_field: str | None) -> Shard:
-    """Returns a group of image files with the label files that lie beside them now; other shards as they are."""
-    images = [store.join(shard.uri, member) for member in shard.members if not member.endswith(LABEL_SUFFIXES)]
-    members = with_labels(images, others, label_field)
-    return replace(shard, members=tuple(posixpath.relpath(path, shard.uri) for path in members))
 
 
 def _measure(shard: Shard, files: Mapping[str, "_InputFile"]) -> Shard:
@@ -125,7 +122,7 @@ def _list_input(config: InputSettings, layout: Layout, known: Mapping[str, str])
         if not found:
             raise PlanError(f"no file matches the input {pattern!r}")
         for metadata, format in zip(found, formats, strict=True):
-            yield _InputFile(metadata.path, root, format or None, metadata)
+            yield _InputFile(metadata.path, root, format, metadata)
 
 
 def _outside_outputs(files: list[FileMetadata], layout: Layout) -> list[FileMetadata]:
@@ -147,34 +144,32 @@ def _match(pattern: str) -> tuple[str, list[FileMetadata]]:
 
 
 def _formats(paths: list[str], wanted: str, known: Mapping[str, str]) -> list[str]:
-    """Returns the format of every file: by name, or by content where the name tells none; "" for what is no input.
+    """Returns the format of every file: by name, or by content where the name tells none; NO_INPUT for other files.
 
     Args:
-      wanted: the format asked for, or "auto".
+      wanted: the format asked for, or AUTO.
       known: formats by path, from an earlier run, so that nothing is opened for them again.
     """
 
     def format_of(path: str) -> str:
         named = format_of_name(path)
-        if wanted == "auto":
-            return named if named is not None else known.get(path) or _format_inside(path)
-        return "" if named == "" or (named == "images" and wanted != "images") else wanted
+        if wanted == AUTO:
+            return known.get(path) or _format_inside(path) if named is None else named
+        return NO_INPUT if named == NO_INPUT or (named in _GROUPED and wanted not in _GROUPED) else wanted
 
     formats = list(thread_pool("read").map(format_of, paths))
-    if wanted != "auto":
+    if wanted != AUTO:
         return formats
-    about = _described(path for path, format in zip(paths, formats, strict=True) if format not in ("", "parquet"))
+    found = list(zip(paths, formats, strict=True))
+    described = _names_of_descriptions(path for path, format in found if format not in (NO_INPUT, *_DESCRIBING))
     return [
-        "" if format == "parquet" and posixpath.splitext(path)[0] in about else format
-        for path, format in zip(paths, formats, strict=True)
+        NO_INPUT if format in _DESCRIBING and posixpath.splitext(path)[0] in described else format
+        for path, format in found
     ]
 
 
-def _described(paths: Iterable[str]) -> set[str]:
-    """Returns the names, without ending, of Parquet files that would describe these shards and images, not hold any.
-
-    img2dataset writes one beside every tar file, and beside every folder of image files, of the same name.
-    """
+def _names_of_descriptions(paths: Iterable[str]) -> set[str]:
+    """Returns what files would be called that describe these shards, or folders of images, without their ending."""
     return {name for path in paths for name in (posixpath.splitext(path)[0], posixpath.dirname(path))}
 
 
@@ -185,22 +180,21 @@ def _format_inside(path: str) -> str:
 
 def _shard_files(files: list[_InputFile]) -> Iterator[Shard]:
     for file in files:
-        if file.format and file.format != "images":
+        if file.format not in _GROUPED:
             name = posixpath.basename(file.path).partition(".")[0]
-            shard_id = _shard_id(name, file.path)
-            yield Shard(shard_id, file.path, file.format, version="", num_bytes=0)
+            yield Shard(_shard_id(name, file.path), file.path, file.format, version="", num_bytes=0)
 
 
 def _image_groups(files: list[_InputFile], images_per_shard: int, numbers: dict[str, int]) -> Iterator[Shard]:
     """Yields virtual shards of image files, numbered on from those that a folder has already."""
-    images = sorted((file for file in files if file.format == "images"), key=lambda file: (file.root, file.path))
-    for root, members in itertools.groupby(images, key=lambda file: file.root):
+    images = sorted((file for file in files if file.format in _GROUPED), key=attrgetter("root", "format", "path"))
+    for (root, format), members in itertools.groupby(images, key=attrgetter("root", "format")):
         while group := list(itertools.islice(members, images_per_shard)):
             number = numbers[root] = numbers.get(root, -1) + 1
             yield Shard(
                 shard_id=_shard_id(f"{posixpath.basename(root)}-{number:05d}", f"{root}#{number}"),
                 uri=root,
-                format="images",
+                format=format,
                 version="",
                 num_bytes=0,
                 members=tuple(posixpath.relpath(file.path, root) for file in group),

@@ -18,7 +18,8 @@ import traceback
 from tests.fuzz.mutations import Seed, mutate, seeds, with_file
 from tests.shard_writers import shard_of
 from transforms.read.batches import Decoder
-from transforms.read.formats import READERS, USUAL_FIELDS
+from transforms.read.fields import USUAL_FIELDS
+from transforms.read.formats import FORMATS
 from transforms.records import Sample
 
 _HANG_SECONDS = 10
@@ -29,7 +30,7 @@ def try_content(seed: Seed, content: bytes) -> collections.Counter:
     """Returns how many rows, and rejects by error type, a file ends in."""
     if seed.target == "decode":
         return _outcomes([Sample("x", "x", content)])
-    read = READERS[seed.target]
+    read = FORMATS[seed.target].read
     return with_file(seed, content, lambda path: _outcomes(read(shard_of(path, seed.target), USUAL_FIELDS)))
 
 

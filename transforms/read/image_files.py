@@ -2,37 +2,47 @@
 
 import os
 import posixpath
-from collections.abc import Iterable, Set
+import re
+from collections import Counter
+from collections.abc import Set
+from dataclasses import replace
 
 from transforms.read import limits, samples
-from transforms.read.samples import USUAL_FIELDS, BadSample, Counts, Fields, Samples
-from transforms.read.webdataset import label_in
+from transforms.read.fields import USUAL_FIELDS, Fields
+from transforms.read.format import Format
+from transforms.read.samples import IMAGE_EXTENSIONS, BadSample, Samples
+from transforms.read.webdataset import label_extension, label_in
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store
 from transforms.worker.threads import map_ahead, thread_pool
 
-LABEL_SUFFIXES = (".cls", ".json")
+_LABEL_SUFFIXES = (".cls", ".json")
 _FILES_AHEAD = 64  # image files of a shard that are read before they are asked for,
-_AHEAD_BYTES = 64 * 1024 * 1024  # and what they hold; a larger one is read ahead alone
-_SMALL_BYTES = 1024 * 1024
+AHEAD_BYTES = 64 * 1024 * 1024  # and what they hold; a larger one is read ahead alone
+SMALL_BYTES = 1024 * 1024
 
 
-def with_labels(images: Iterable[str], others: Set[str], label_field: str | None) -> list[str]:
-    """Returns paths of images, each followed by the file among the others that holds its label, if one does.
+def images_of(shard: Shard) -> list[str]:
+    """Returns the image files of a group, without those that hold labels."""
+    return [member for member in shard.members if not member.endswith(_LABEL_SUFFIXES)]
+
+
+def with_labels(shard: Shard, others: Set[str], fields: Fields) -> Shard:
+    """Returns a group of image files, each followed by the one of the other files that holds its label, if one does.
 
     That is the file of the same name ending in `.cls`, or in `.json` where a field of it is asked for.
     """
     members = []
-    for image in images:
-        label = f"{_stem(image)}.{'cls' if label_field is None else 'json'}"
-        members += [image, label] if label in others else [image]
-    return members
+    for image in images_of(shard):
+        label = f"{_stem(image)}.{label_extension(fields)}"
+        members += [image, label] if store.join(shard.uri, label) in others else [image]
+    return replace(shard, members=tuple(members))
 
 
-def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
+def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, ignored: Counter[str] | None = None) -> Samples:
     """Reads a group of image files; ids are paths relative to the group's folder, without extension."""
-    labels = {_stem(member): member for member in shard.members if member.endswith(LABEL_SUFFIXES)}
-    images = [member for member in shard.members if member not in labels.values()]
+    labels = {_stem(member): member for member in shard.members if member.endswith(_LABEL_SUFFIXES)}
+    images = images_of(shard)
 
     def read(member: str, limit: int) -> Sample | BadSample | None:
         """Returns the sample; None where the file is larger than the limit."""
@@ -63,7 +73,7 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts
         _FILES_AHEAD,
         thread_pool("read"),
         cost=lambda limited: limited[1],
-        max_cost=_AHEAD_BYTES,
+        max_cost=AHEAD_BYTES,
     )
     for member, sample in zip(images, ahead, strict=True):
         sample = sample or read(member, limits.MAX_ENCODED_BYTES)
@@ -76,7 +86,7 @@ def _limit_ahead(shard: Shard, member: str) -> int:
     That is its size. A store would have to be asked for it: there it is twice the mean size of the shard's files.
     """
     if not store.is_local(shard.uri):
-        return min(max(_SMALL_BYTES, 2 * shard.num_bytes // len(shard.members)), limits.MAX_ENCODED_BYTES)
+        return min(max(SMALL_BYTES, 2 * shard.num_bytes // len(shard.members)), limits.MAX_ENCODED_BYTES)
     try:
         size = os.path.getsize(store.join(shard.uri, member))
     except OSError:
@@ -93,3 +103,12 @@ def _read(uri: str, limit: int) -> bytes | None:
     with store.open_read(uri) as file:
         content = file.read(limit + 1)
     return None if len(content) > limit else content
+
+
+FORMAT = Format(
+    "images",
+    read_image_files,
+    re.compile(rf"\.({'|'.join(sorted(IMAGE_EXTENSIONS))})$"),
+    starts=samples.is_image,
+    grouped=True,
+)

@@ -1,5 +1,7 @@
 """Parquet files with a column of encoded images: binary, or the {bytes, path} structs of Hugging Face `datasets`."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -7,16 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.read import limits, samples
-from transforms.read.samples import (
-    USUAL_FIELDS,
-    USUAL_ID,
-    USUAL_IMAGE,
-    USUAL_LABEL,
-    BadSample,
-    Counts,
-    Fields,
-    Samples,
-)
+from transforms.read.fields import USUAL_FIELDS, USUAL_ID, USUAL_IMAGE, USUAL_LABEL, Fields, first_present
+from transforms.read.format import Format
+from transforms.read.samples import BadSample, Samples
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store
 
@@ -33,7 +28,7 @@ class _Columns(NamedTuple):
     id: str | None
 
 
-def read_parquet(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
+def read_parquet(shard: Shard, fields: Fields = USUAL_FIELDS, ignored: Counter[str] | None = None) -> Samples:
     """Reads the rows of a file, page by page. A damaged page ends the shard; what comes before it is kept."""
     row = 0
     with store.open_read(shard.uri) as file:
@@ -81,13 +76,13 @@ def find_columns(schema: pa.Schema, fields: Fields) -> _Columns:
     """
     names = schema.names
     with_images = tuple(field.name for field in schema if holds_images(field.type))
-    image = fields.image or samples.first_present(USUAL_IMAGE, with_images)
+    image = fields.image_field or first_present(USUAL_IMAGE, with_images)
     if image is None and len(with_images) == 1:
         image = with_images[0]
     return _Columns(
         image if image in with_images else None,
-        fields.label or samples.first_present(USUAL_LABEL, names),
-        fields.id or samples.first_present(USUAL_ID, [field.name for field in schema if _is_single(field.type)]),
+        fields.label_field or first_present(USUAL_LABEL, names),
+        fields.id_field or first_present(USUAL_ID, [field.name for field in schema if _is_single(field.type)]),
     )
 
 
@@ -181,3 +176,12 @@ def _text(value: pa.Scalar | None) -> str:
     except pa.ArrowException:
         text = _OUT_OF_RANGE
     return str(value.cast(pa.int32() if kind.bit_width == 32 else pa.int64())) if _OUT_OF_RANGE in text else text
+
+
+FORMAT = Format(
+    "parquet",
+    read_parquet,
+    re.compile(r"\.parquet$"),
+    starts=lambda head: head.startswith(b"PAR1"),
+    may_describe=True,  # img2dataset writes one beside every tar file, and beside every folder of image files
+)

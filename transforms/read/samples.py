@@ -1,11 +1,11 @@
-"""What a reader yields: samples and bad samples; and what all readers share: where fields are, labels, limits."""
+"""What a reader yields: samples and bad samples; and what readers share: labels, packed files, damage."""
 
 import bz2
-import collections
 import gzip
 import io
 import re
-from collections.abc import Callable, Container, Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError
@@ -14,29 +14,15 @@ from transforms.read import limits
 from transforms.records import ErrorType, Sample
 
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "avif"})
+HEAD_BYTES = 4096  # of a file that are looked at to tell its format
 IMAGE_HEAD_BYTES = 16  # that tell whether a file is an image
 _IMAGE_MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|.{4}ftypavi[fs]", re.DOTALL
 )
-USUAL_IMAGE = ("image/encoded", "image", "jpg", "jpeg", "png", "webp")  # the first that is there, and so on
-USUAL_LABEL = ("image/class/label", "label", "cls")
-USUAL_ID = ("image/filename", "image_id", "file_name", "__key__", "key", "id")
-_UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZ": bz2.open,
-}  # not xz, which takes what memory a file asks for
+_GZIP, _BZIP2 = b"\x1f\x8b", b"BZ"
+# not xz, which takes what memory a file asks for
+_UNPACKERS: dict[bytes, Callable[[Any], Any]] = {_GZIP: gzip.open, _BZIP2: bz2.open}
 _MAX_LABEL = 2**31 - 1
-
-
-class Fields(NamedTuple):
-    """Where a sample keeps what; None takes what is usual in its format."""
-
-    image: str | None = None
-    label: str | None = None
-    id: str | None = None
-
-
-USUAL_FIELDS = Fields()
 
 
 class BadSample(NamedTuple):
@@ -49,7 +35,6 @@ class BadSample(NamedTuple):
 
 
 Samples = Iterator[Sample | BadSample]
-Counts = collections.Counter[str]  # of what a reader passes over, by name
 
 
 class LabelError(ValueError):
@@ -74,11 +59,6 @@ def class_index(value: object) -> int | None:
     return None if index == -1 else index
 
 
-def first_present(names: tuple[str, ...], present: Container[str]) -> str | None:
-    """Returns the first name that is there."""
-    return next((name for name in names if name in present), None)
-
-
 def too_large(image_id: str, uri: str) -> BadSample:
     """Returns what stands in for an image of more than limits.MAX_ENCODED_BYTES."""
     return BadSample(image_id, uri, ErrorType.TOO_MANY_BYTES, f"more than {limits.MAX_ENCODED_BYTES} bytes")
@@ -88,6 +68,16 @@ def unpacked(file: io.BufferedReader) -> IO[bytes]:
     """Returns a file's content as a stream, unpacked where it is gzip or bzip2. The file must be at its beginning."""
     unpacker = _UNPACKERS.get(file.peek(2)[:2])
     return unpacker(file) if unpacker else file
+
+
+def unpacked_head(head: bytes) -> bytes:
+    """Returns the first bytes of a file, unpacked where they are gzip; none where that is damaged."""
+    if not head.startswith(_GZIP):
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        return b""
 
 
 def is_image(head: bytes) -> bool:

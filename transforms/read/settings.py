@@ -1,25 +1,22 @@
 """What to read, and where samples keep what."""
 
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 
-from transforms.settings import Settings
+from transforms.read.fields import Fields
+from transforms.read.formats import FORMATS
+
+AUTO = "auto"
 
 
-class InputSettings(Settings):
+class InputSettings(Fields):
     """What to read."""
 
     pattern: list[str] = []
     """Files, globs or folders; local, gs:// or s3://."""
-    format: Literal["auto", "webdataset", "tfrecord", "parquet", "images"] = "auto"
-    """Of the shards; `auto` tells it by name, or by content where the name tells none."""
-    image_field: str | None = None
-    """Where a sample keeps its image; by default where its format usually does."""
-    label_field: str | None = None
-    """Where a sample keeps its own class index; by default where its format usually does."""
-    id_field: str | None = None
-    """Where a sample of TFRecord or Parquet keeps its id; elsewhere the id is the member's or the file's name."""
+    format: str = AUTO
+    """Of the shards, a key of `formats.FORMATS`; `auto` tells it by name, or by content where the name tells none."""
     images_per_shard: int = pydantic.Field(1024, ge=1)
     """Image files that make one virtual shard."""
 
@@ -27,3 +24,10 @@ class InputSettings(Settings):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @pydantic.field_validator("format")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in (AUTO, *FORMATS):
+            raise ValueError(f"must be one of {', '.join((AUTO, *FORMATS))}")
+        return value

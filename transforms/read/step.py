@@ -1,5 +1,6 @@
 """Shards to batches of decoded images, or straight to done where a shard was committed before."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,8 +9,8 @@ import apache_beam as beam
 from transforms.output.commit import committed, read_marker, withdraw
 from transforms.output.layout import Layout
 from transforms.read.batches import Decoder, read_batches
-from transforms.read.formats import READERS
-from transforms.read.samples import USUAL_FIELDS, Counts, Fields
+from transforms.read.fields import USUAL_FIELDS, Fields
+from transforms.read.formats import FORMATS
 from transforms.records import Shard, ShardBatch
 from transforms.worker import live, metrics
 
@@ -55,13 +56,13 @@ class _ReadBatches(beam.DoFn):
             return
         if marker:
             withdraw(self._layout, shard.shard_id)
-        counts = Counts()
-        samples = READERS[shard.format](shard, self._fields, counts)
+        ignored: Counter[str] = Counter()
+        samples = FORMATS[shard.format].read(shard, self._fields, ignored)
         for batch in read_batches(shard, samples, self._decoder, self._batch_size):
             live.raise_if_stopped()
             metrics.count("images_read", batch.read)
             metrics.count("images_decoded", len(batch.images))
             metrics.count_rejects(batch.rejects)
             yield metrics.timed(batch, "decode")
-        for name, count in counts.items():  # only now: the reader works in a thread that Beam does not know
+        for name, count in ignored.items():  # only now: the reader works in a thread that Beam does not know
             metrics.count(name, count)

@@ -4,23 +4,18 @@ A record is its length (8 bytes, little-endian), the length's masked CRC-32C (4)
 """
 
 import io
+import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from typing import IO
 
 import google_crc32c
 
 from transforms.read import example, limits, samples
-from transforms.read.samples import (
-    USUAL_FIELDS,
-    USUAL_ID,
-    USUAL_IMAGE,
-    USUAL_LABEL,
-    BadSample,
-    Counts,
-    Fields,
-    Samples,
-)
+from transforms.read.fields import USUAL_FIELDS, USUAL_ID, USUAL_IMAGE, USUAL_LABEL, Fields, first_present
+from transforms.read.format import Format
+from transforms.read.samples import BadSample, Samples
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store
 
@@ -29,7 +24,7 @@ _CHECKSUM = struct.Struct("<I")
 _CHUNK_BYTES = 1024 * 1024
 
 
-def read_tfrecord(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
+def read_tfrecord(shard: Shard, fields: Fields = USUAL_FIELDS, ignored: Counter[str] | None = None) -> Samples:
     """Reads the records of a file, packed with gzip or not.
 
     A damaged record ends the shard, as nothing says where the next one begins; what comes before it is kept.
@@ -103,18 +98,18 @@ def _sample(uri: str, number: str, record: bytes | None, fields: Fields) -> Samp
         return samples.too_large(number, uri)
     try:
         features = example.features(record)
-        id_name = fields.id or samples.first_present(USUAL_ID, features)
+        id_name = fields.id_field or first_present(USUAL_ID, features)
         image_id = _text(_value(features, id_name)) or number
-        image_name = fields.image or samples.first_present(USUAL_IMAGE, features)
+        image_name = fields.image_field or first_present(USUAL_IMAGE, features)
         encoded = _value(features, image_name)
         if not isinstance(encoded, bytes):
             known = ", ".join(sorted(features)[:20])
             return BadSample(image_id, uri, ErrorType.NO_IMAGE, f"no image in {image_name!r}; the features are {known}")
-        if fields.id and fields.id not in features:
-            return BadSample(image_id, uri, ErrorType.BAD_ID, f"no feature {fields.id!r}")
-        if fields.label and fields.label not in features:
-            return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"no feature {fields.label!r}")
-        label = _value(features, fields.label or samples.first_present(USUAL_LABEL, features))
+        if fields.id_field and fields.id_field not in features:
+            return BadSample(image_id, uri, ErrorType.BAD_ID, f"no feature {fields.id_field!r}")
+        if fields.label_field and fields.label_field not in features:
+            return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"no feature {fields.label_field!r}")
+        label = _value(features, fields.label_field or first_present(USUAL_LABEL, features))
     except ValueError as error:
         return BadSample(number, uri, ErrorType.NO_IMAGE, f"not a tf.train.Example: {error}")
     try:
@@ -132,3 +127,11 @@ def _text(value: example.Value | None) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     return "" if value is None else str(value)
+
+
+FORMAT = Format(
+    "tfrecord",
+    read_tfrecord,
+    re.compile(r"\.tfrec(ords?)?(\.gz|\.gzip)?(-\d+-of-\d+)?(\.gz|\.gzip)?$"),
+    starts=lambda head: starts_record(head) or starts_record(samples.unpacked_head(head)),
+)

@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from transforms.read import limits, samples
-from transforms.read.samples import IMAGE_EXTENSIONS, USUAL_FIELDS, BadSample, Counts, Fields, Samples
+from transforms.read.fields import USUAL_FIELDS, Fields
+from transforms.read.format import Format
+from transforms.read.samples import IMAGE_EXTENSIONS, BadSample, Samples
 from transforms.read.tar import FOLDER, Gap, Member, TarStream
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store
@@ -24,7 +27,7 @@ class Unread(NamedTuple):
 Members = dict[str, bytes | Unread]  # of a sample: content by extension, empty where nobody wants it
 
 
-def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts | None = None) -> Samples:
+def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, ignored: Counter[str] | None = None) -> Samples:
     """Reads the samples of a tar file.
 
     The tar is streamed, packed with gzip or not, and never sought in. Members that are neither image nor label are
@@ -34,7 +37,7 @@ def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts 
     What comes before a damaged place is kept. So is an image whose sample is cut there; where its label was not read
     yet it has none, and the bad sample that stands for the rest of the shard says whose label that is.
     """
-    reader = _Reader(shard.uri, fields, Counts() if counts is None else counts)
+    reader = _Reader(shard.uri, fields, Counter() if ignored is None else ignored)
     with store.open_read(shard.uri) as file:
         try:
             yield from reader.samples(TarStream(samples.unpacked(file)))
@@ -45,8 +48,8 @@ def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, counts: Counts 
 class _Reader:
     """Groups the members of a tar file to samples."""
 
-    def __init__(self, uri: str, fields: Fields, counts: Counts):
-        self._uri, self._fields, self._counts = uri, fields, counts
+    def __init__(self, uri: str, fields: Fields, ignored: Counter[str]):
+        self._uri, self._fields, self._ignored = uri, fields, ignored
         self._start(None)
 
     def _start(self, key: str | None) -> None:
@@ -76,10 +79,10 @@ class _Reader:
         """Reads a member into its sample; yields what the sample before it makes, where it is another one."""
         name = _NAME.fullmatch(member.name)
         key, extension = (name[1], name[2] or "") if name else ("", "")
-        is_known = _is_image(extension, self._fields) or extension == _label_extension(self._fields)
+        is_known = _is_image(extension, self._fields) or extension == label_extension(self._fields)
         head = b"" if is_known or member.about or name is None else self._image_head(tar)
         if name is None or member.about == FOLDER or not (is_known or head or (extension and not member.about)):
-            self._counts["members_ignored"] += member.about != FOLDER
+            self._ignored["members_ignored"] += member.about != FOLDER
             return
         if key != self._key or extension in self._members or len(self._members) >= limits.MAX_SAMPLE_MEMBERS:
             yield from self._finish()
@@ -87,7 +90,7 @@ class _Reader:
         if is_known:
             self._members[extension] = self._content(tar, member, extension)
             return
-        self._counts["members_ignored"] += 1
+        self._ignored["members_ignored"] += 1
         self._members[extension] = b""
         if head and not self._has_image() and member.size <= self._room:
             self._guessed[extension] = head + tar.read()
@@ -95,7 +98,7 @@ class _Reader:
 
     def _image_head(self, tar: TarStream) -> bytes:
         """Returns the first bytes of the current member where they say that it is an image, else none."""
-        head = b"" if self._fields.image else tar.read(samples.IMAGE_HEAD_BYTES)
+        head = b"" if self._fields.image_field else tar.read(samples.IMAGE_HEAD_BYTES)
         return head if samples.is_image(head) else b""
 
     def _has_image(self) -> bool:
@@ -103,7 +106,7 @@ class _Reader:
 
     def _lost_label(self) -> list[str]:
         """Returns the note that the label of the current sample is lost, if it may be."""
-        lost = self._key is not None and self._has_image() and _label_extension(self._fields) not in self._members
+        lost = self._key is not None and self._has_image() and label_extension(self._fields) not in self._members
         return [f"the label of {self._key!r}, if it had one, is lost"] if lost else []
 
     def _content(self, tar: TarStream, member: Member, extension: str) -> bytes | Unread:
@@ -125,7 +128,7 @@ class _Reader:
         self._start(None)
         if key is None:
             return
-        self._counts["members_ignored"] -= len(guessed)
+        self._ignored["members_ignored"] -= len(guessed)
         members |= guessed
         images = [extension for extension in members if extension in guessed or _is_image(extension, self._fields)]
         if not images:
@@ -140,7 +143,7 @@ class _Reader:
         if isinstance(encoded, Unread):
             return BadSample(image_id, uri, encoded.error_type, encoded.reason)
         try:
-            label = members.get(_label_extension(self._fields))
+            label = members.get(label_extension(self._fields))
             if isinstance(label, Unread):
                 raise samples.LabelError(label.reason)
             return Sample(image_id, uri, encoded, label_in(label, self._fields))
@@ -148,13 +151,14 @@ class _Reader:
             return BadSample(image_id, uri, ErrorType.BAD_LABEL, f"{type(error).__name__}: {error}")
 
 
-def _label_extension(fields: Fields) -> str:
-    return "cls" if fields.label is None else "json"
+def label_extension(fields: Fields) -> str:
+    """Returns the extension of the member or file that holds a label."""
+    return "cls" if fields.label_field is None else "json"
 
 
 def _is_image(extension: str, fields: Fields) -> bool:
-    if fields.image:
-        return extension == fields.image
+    if fields.image_field:
+        return extension == fields.image_field
     return extension.lower().rpartition(".")[2] in IMAGE_EXTENSIONS
 
 
@@ -166,4 +170,12 @@ def label_in(content: bytes | None, fields: Fields) -> int | None:
     """
     if not content:
         return None
-    return samples.class_index(content.decode().strip() if fields.label is None else json.loads(content)[fields.label])
+    field = fields.label_field
+    return samples.class_index(content.decode().strip() if field is None else json.loads(content)[field])
+
+
+def _starts_tar(head: bytes) -> bool:
+    return samples.unpacked_head(head)[257:262] == b"ustar"
+
+
+FORMAT = Format("webdataset", read_webdataset, re.compile(r"\.(tar|tar\.gz|tgz)$"), _starts_tar)

@@ -9,8 +9,10 @@ from dataclasses import replace
 import PIL.Image
 
 from pipeline.export.formats.records import ExportImage
-from transforms.read.formats import IMAGE_EXTENSIONS, READERS, BadSample, Fields
-from transforms.read.image_files import LABEL_SUFFIXES
+from transforms.read.fields import Fields
+from transforms.read.formats import FORMATS
+from transforms.read.image_files import images_of
+from transforms.read.samples import IMAGE_EXTENSIONS, BadSample
 from transforms.records import Sample, Shard
 
 _FILES_AT_A_TIME = 256
@@ -33,14 +35,14 @@ def read_originals(shard: Shard, fields: Fields, images: Iterator[ExportImage]) 
       OriginalError: an image is gone, or is not what it was.
     """
     if not shard.members:
-        samples = enumerate(READERS[shard.format](shard, fields))
+        samples = enumerate(FORMATS[shard.format].read(shard, fields))
         for image in images:
             yield image, _checked(image, next((s for index, s in samples if index == image.index_in_shard), None))
         return
-    files = [member for member in shard.members if not member.endswith(LABEL_SUFFIXES)]
+    files = images_of(shard)
     while chunk := list(itertools.islice(images, _FILES_AT_A_TIME)):
         wanted = replace(shard, members=tuple(files[image.index_in_shard] for image in chunk))
-        for image, sample in zip(chunk, READERS[shard.format](wanted, fields), strict=True):
+        for image, sample in zip(chunk, FORMATS[shard.format].read(wanted, fields), strict=True):
             yield image, _checked(image, sample)
 
 

@@ -16,7 +16,7 @@ from pipeline.export.formats.records import ExportImage
 from tests.exported import Labelled, commit, hash_of, png, read_json, write_output
 from transforms.output.layout import Layout
 from transforms.output.plan import read_plan, write_plan
-from transforms.read.samples import USUAL_FIELDS
+from transforms.read.fields import USUAL_FIELDS
 from transforms.records import Shard
 from transforms.store import files as store
 

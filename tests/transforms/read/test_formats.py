@@ -6,15 +6,16 @@ import time
 import pytest
 
 from tests.factories import jpeg, shard, write_tar
-from transforms.read import formats as shards
 from transforms.read import image_files, limits
-from transforms.read.formats import READERS, BadSample, Fields
+from transforms.read.fields import USUAL_FIELDS, Fields
+from transforms.read.formats import FORMATS
+from transforms.read.samples import BadSample
 from transforms.records import ErrorType, Sample
 from transforms.store import files as store
 
 
-def read(path, fields=shards.USUAL_FIELDS):
-    return list(READERS["webdataset"](shard(path), fields))
+def read(path, fields=USUAL_FIELDS):
+    return list(FORMATS["webdataset"].read(shard(path), fields))
 
 
 def ids(samples):
@@ -86,13 +87,13 @@ def test_no_label_is_none(tmp_path):
 def test_fields_name_the_image_and_the_label(tmp_path):
     meta = json.dumps({"class": 5}).encode()
     path = write_tar(tmp_path / "a.tar", [("x.small.jpg", b"1"), ("x.big.jpg", b"2"), ("x.json", meta)])
-    assert read(path, Fields(image="big.jpg", label="class")) == [Sample("x", f"{path}#x.big.jpg", b"2", 5)]
+    assert read(path, Fields(image_field="big.jpg", label_field="class")) == [Sample("x", f"{path}#x.big.jpg", b"2", 5)]
 
 
 @pytest.mark.parametrize("meta", [b"{}", b"not json", b"[]", b'"class"', b'{"class": "cat"}'])
 def test_bad_json_labels_are_rejects(tmp_path, meta):
     path = write_tar(tmp_path / "a.tar", [("x.jpg", b"1"), ("x.json", meta)])
-    assert reasons(read(path, Fields(label="class"))) == [ErrorType.BAD_LABEL]
+    assert reasons(read(path, Fields(label_field="class"))) == [ErrorType.BAD_LABEL]
 
 
 def test_folders_and_dot_files_are_passed_over(tmp_path):
@@ -214,7 +215,7 @@ def test_image_files_have_relative_ids(tmp_path):
     (tmp_path / "cats" / "a.b.jpg").write_bytes(b"1")
     (tmp_path / "c.png").write_bytes(b"2")
     group = shard(tmp_path, "images", members=("c.png", "cats/a.b.jpg"))
-    assert list(READERS["images"](group, shards.USUAL_FIELDS)) == [
+    assert list(FORMATS["images"].read(group, USUAL_FIELDS)) == [
         Sample("c", f"{tmp_path}/c.png", b"2"),
         Sample("cats/a.b", f"{tmp_path}/cats/a.b.jpg", b"1"),  # the class folder is no label
     ]
@@ -224,7 +225,7 @@ def test_an_image_file_that_is_gone_or_too_large_keeps_its_place(tmp_path, monke
     monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 3)
     (tmp_path / "a.jpg").write_bytes(b"1234")
     (tmp_path / "c.jpg").write_bytes(b"123")
-    samples = list(READERS["images"](shard(tmp_path, "images", members=("a.jpg", "b.jpg", "c.jpg")), Fields()))
+    samples = list(FORMATS["images"].read(shard(tmp_path, "images", members=("a.jpg", "b.jpg", "c.jpg")), Fields()))
     assert ids(samples) == ["a", "b", "c"]
     assert reasons(samples) == [ErrorType.TOO_MANY_BYTES, ErrorType.UNREADABLE]
 
@@ -244,31 +245,31 @@ def opened(monkeypatch):
 
 def test_a_large_image_file_is_opened_once(tmp_path, opened):
     (tmp_path / "a.jpg").write_bytes(bytes(4 * 1024 * 1024 + 1))
-    (sample,) = READERS["images"](shard(tmp_path, "images", members=("a.jpg",)), Fields())
+    (sample,) = FORMATS["images"].read(shard(tmp_path, "images", members=("a.jpg",)), Fields())
     assert len(sample.encoded) == 4 * 1024 * 1024 + 1
     assert opened == [f"{tmp_path}/a.jpg"]
 
 
 def test_on_a_store_a_file_far_above_the_mean_is_read_when_its_turn_comes(tmp_path, opened, monkeypatch):
     monkeypatch.setattr(store, "is_local", lambda path: False)
-    monkeypatch.setattr(image_files, "_SMALL_BYTES", 1)
+    monkeypatch.setattr(image_files, "SMALL_BYTES", 1)
     sizes = {"a.jpg": 2, "b.jpg": 10, "c.jpg": 3}
     for name, size in sizes.items():
         (tmp_path / name).write_bytes(bytes(size))
     group = shard(tmp_path, "images", members=tuple(sizes), num_bytes=15)  # a mean of 5: up to 10 are read ahead
-    assert [len(sample.encoded) for sample in READERS["images"](group, Fields())] == list(sizes.values())
+    assert [len(sample.encoded) for sample in FORMATS["images"].read(group, Fields())] == list(sizes.values())
     assert len(opened) == 3
     (tmp_path / "b.jpg").write_bytes(bytes(11))
-    assert [len(sample.encoded) for sample in READERS["images"](group, Fields())] == [2, 11, 3]
+    assert [len(sample.encoded) for sample in FORMATS["images"].read(group, Fields())] == [2, 11, 3]
     assert sorted(opened[3:]) == [f"{tmp_path}/{name}" for name in ("a.jpg", "b.jpg", "b.jpg", "c.jpg")]
 
 
 def test_image_files_read_ahead_take_bounded_memory(tmp_path, opened, monkeypatch):
-    monkeypatch.setattr(image_files, "_AHEAD_BYTES", 350)
+    monkeypatch.setattr(image_files, "AHEAD_BYTES", 350)
     members = tuple(f"{number:02d}.jpg" for number in range(20))
     for name in members:
         (tmp_path / name).write_bytes(bytes(100))
-    found = READERS["images"](shard(tmp_path, "images", members=members), Fields())
+    found = FORMATS["images"].read(shard(tmp_path, "images", members=members), Fields())
     next(found)
     time.sleep(0.2)
     assert 2 <= len(opened) <= 4  # the one that was asked for, and three of 100 bytes ahead of it

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.shard_writers import shard_of
+from transforms.read.fields import USUAL_FIELDS, Fields
 from transforms.read.parquet import find_columns, read_parquet
-from transforms.read.samples import USUAL_FIELDS, Fields
 from transforms.records import ErrorType
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -37,9 +37,9 @@ def test_ids_come_from_a_column_else_from_the_path(tmp_path):
         (["image", "mask"], Fields(), "image"),
         (["photo"], Fields(), "photo"),
         (["left", "right"], Fields(), None),
-        (["left", "right"], Fields(image="right"), "right"),
-        (["left"], Fields(image="middle"), None),
-        (["left"], Fields(image="n"), None),
+        (["left", "right"], Fields(image_field="right"), "right"),
+        (["left"], Fields(image_field="middle"), None),
+        (["left"], Fields(image_field="n"), None),
     ],
 )
 def test_the_column_of_images(names, fields, image):
@@ -58,7 +58,7 @@ def test_bad_rows_keep_their_place(tmp_path):
     reasons = [getattr(sample, "error_type", sample) for sample in found]
     assert reasons[1:3] == [ErrorType.NO_IMAGE, ErrorType.BAD_LABEL]
     assert (found[0].label, found[3].label) == (1, None)
-    (bad,) = read(tmp_path / "b", {"image": [b"1"]}, Fields(label="class"))
+    (bad,) = read(tmp_path / "b", {"image": [b"1"]}, Fields(label_field="class"))
     assert bad.error_type == ErrorType.BAD_LABEL
 
 
@@ -97,7 +97,7 @@ def test_a_row_group_is_not_read_into_memory(tmp_path):
 
 
 def test_a_column_of_ids_that_is_not_there_is_named(tmp_path):
-    found = read(tmp_path / "a", {"image": [b"1", b"2"], "id": ["x", "y"]}, Fields(id="idd"))
+    found = read(tmp_path / "a", {"image": [b"1", b"2"], "id": ["x", "y"]}, Fields(id_field="idd"))
     assert [(bad.image_id, bad.error_type, bad.message) for bad in found] == [
         ("0", ErrorType.BAD_ID, "no column 'idd'"),
         ("1", ErrorType.BAD_ID, "no column 'idd'"),
@@ -142,7 +142,7 @@ def test_lists_are_no_labels_and_no_ids(tmp_path):
     assert (bad.error_type, "is list<" in bad.message) == (ErrorType.BAD_LABEL, True)
     (sample,) = read(tmp_path / "b", {"image": [b"1"], "id": lists})
     assert sample.image_id == "0"
-    (bad,) = read(tmp_path / "c", {"image": [b"1"], "id": lists}, Fields(id="id"))
+    (bad,) = read(tmp_path / "c", {"image": [b"1"], "id": lists}, Fields(id_field="id"))
     assert bad.error_type == ErrorType.BAD_ID
 
 

@@ -10,7 +10,8 @@ from pipeline.run.plan import make_plan
 from tests.shard_writers import photos, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
 from transforms.output.layout import Layout
 from transforms.output.plan import PlanError, write_plan
-from transforms.read.formats import HEAD_BYTES, READERS, format_of_content, format_of_name
+from transforms.read.formats import FORMATS, format_of_content, format_of_name
+from transforms.read.samples import HEAD_BYTES
 from transforms.read.settings import InputSettings
 from transforms.store import files as store
 
@@ -136,6 +137,6 @@ def test_every_reader_reads_from_a_store_whose_connections_break(tmp_path, monke
     monkeypatch.setattr(store, "is_local", lambda path: False)
     monkeypatch.setattr(store, "_BUFFER_BYTES", 1000)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    samples = list(READERS[format](shard_of(tmp_path / "a", format)))
+    samples = list(FORMATS[format].read(shard_of(tmp_path / "a", format)))
     assert [sample.encoded for sample in samples] == [photo.encoded for photo in photos(20)]
     assert next(reads) > 4  # so that the third has failed

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,13 +11,13 @@ import pytest
 
 from pipeline.cli import main
 from tests.shard_writers import photos, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
-from transforms.read.formats import READERS
-from transforms.read.samples import USUAL_FIELDS, Counts, Fields
+from transforms.read.fields import USUAL_FIELDS, Fields
+from transforms.read.formats import FORMATS
 from transforms.records import ErrorType
 
 
-def read(path, format, fields=USUAL_FIELDS, members=(), counts=None):
-    return list(READERS[format](shard_of(path, format, members), fields, counts))
+def read(path, format, fields=USUAL_FIELDS, members=(), ignored=None):
+    return list(FORMATS[format].read(shard_of(path, format, members), fields, ignored))
 
 
 def facts(samples):
@@ -76,10 +77,10 @@ class TestImg2dataset:
                     info = tarfile.TarInfo(f"{number:09d}.{extension}")
                     info.size = len(content)
                     tar.addfile(info, io.BytesIO(content))
-        counts = Counts()
-        samples = read(tmp_path / "00000.tar", "webdataset", Fields(label="class"), counts=counts)
+        ignored = Counter()
+        samples = read(tmp_path / "00000.tar", "webdataset", Fields(label_field="class"), ignored=ignored)
         assert facts(samples) == [(f"{n:09d}", photo.encoded, photo.label) for n, photo in enumerate(written)]
-        assert counts == {"members_ignored": len(written)}  # the captions
+        assert ignored == {"members_ignored": len(written)}  # the captions
 
     def test_parquet(self, tmp_path, written):
         table = pa.table(

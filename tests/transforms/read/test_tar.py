@@ -2,12 +2,12 @@
 
 import io
 import tarfile
+from collections import Counter
 
 import pytest
 
 from tests.factories import jpeg
 from tests.shard_writers import shard_of
-from transforms.read.samples import Counts
 from transforms.read.webdataset import read_webdataset
 from transforms.records import ErrorType
 
@@ -32,9 +32,9 @@ def pax(**records) -> bytes:
     return member("pax", content, tarfile.XHDTYPE)
 
 
-def read(tmp_path, content: bytes, counts: Counts | None = None):
+def read(tmp_path, content: bytes, ignored=None):
     (tmp_path / "a.tar").write_bytes(content)
-    return list(read_webdataset(shard_of(tmp_path / "a.tar", "webdataset"), counts=counts))
+    return list(read_webdataset(shard_of(tmp_path / "a.tar", "webdataset"), ignored=ignored))
 
 
 def outcomes(found) -> list[str]:
@@ -101,19 +101,19 @@ def test_a_cut_at_the_end_of_a_member_is_noticed(tmp_path):
 
 
 def test_members_without_extension_are_images_by_their_content(tmp_path):
-    counts = Counts()
+    ignored = Counter()
     members = [member(f"photo{number}", jpeg(number)) for number in range(3)] + [member("README", b"hello"), END]
-    assert outcomes(read(tmp_path, b"".join(members), counts)) == ["photo0", "photo1", "photo2"]
-    assert counts["members_ignored"] == 1
+    assert outcomes(read(tmp_path, b"".join(members), ignored)) == ["photo0", "photo1", "photo2"]
+    assert ignored["members_ignored"] == 1
 
 
 def test_members_of_other_extensions_are_images_by_their_content_where_there_is_no_other(tmp_path):
-    counts = Counts()
+    ignored = Counter()
     members = [member("x.photo", jpeg()), member("x.cls", b"3"), member("y.raw", jpeg()), member("y.jpg", jpeg(1)), END]
-    x, y = read(tmp_path, b"".join(members), counts)
+    x, y = read(tmp_path, b"".join(members), ignored)
     assert (x.image_id, x.label, x.uri[-8:]) == ("x", 3, "#x.photo")
     assert (y.image_id, y.encoded, y.uri[-6:]) == ("y", jpeg(1), "#y.jpg")
-    assert counts["members_ignored"] == 1
+    assert ignored["members_ignored"] == 1
 
 
 def test_a_name_without_extension_does_not_part_a_sample(tmp_path):

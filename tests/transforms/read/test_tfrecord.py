@@ -6,7 +6,7 @@ import pytest
 from tests.fuzz.mutations import example, field
 from tests.shard_writers import record, shard_of
 from transforms.read import limits
-from transforms.read.samples import USUAL_FIELDS, Fields
+from transforms.read.fields import USUAL_FIELDS, Fields
 from transforms.read.tfrecord import read_records, read_tfrecord
 from transforms.records import ErrorType, Sample
 
@@ -80,11 +80,11 @@ def test_a_record_too_large_for_memory_is_passed_over(monkeypatch):
 
 def test_fields_by_name(tmp_path):
     content = record(example(b"1", 3))
-    (found,) = read(tmp_path, content, Fields(label="class"))
+    (found,) = read(tmp_path, content, Fields(label_field="class"))
     assert (found.error_type, found.message) == (ErrorType.BAD_LABEL, "no feature 'class'")
-    (found,) = read(tmp_path, content, Fields(id="name"))
+    (found,) = read(tmp_path, content, Fields(id_field="name"))
     assert (found.image_id, found.error_type, found.message) == ("0", ErrorType.BAD_ID, "no feature 'name'")
-    (found,) = read(tmp_path, content, Fields(image="picture"))
+    (found,) = read(tmp_path, content, Fields(image_field="picture"))
     assert found.error_type == ErrorType.NO_IMAGE
     assert "image/class/label, image/encoded" in found.message
 

@@ -1,12 +1,13 @@
 import io
 import os
 import tarfile
+from collections import Counter
 
 import pytest
 
 from tests.shard_writers import shard_of
 from transforms.read import limits
-from transforms.read.samples import USUAL_FIELDS, Counts, Fields
+from transforms.read.fields import USUAL_FIELDS, Fields
 from transforms.read.webdataset import read_webdataset
 from transforms.records import ErrorType
 
@@ -20,8 +21,8 @@ def tar_of(path, members, **options):
     return path
 
 
-def read(path, fields=USUAL_FIELDS, counts=None):
-    return list(read_webdataset(shard_of(path, "webdataset"), fields, counts))
+def read(path, fields=USUAL_FIELDS, ignored=None):
+    return list(read_webdataset(shard_of(path, "webdataset"), fields, ignored))
 
 
 def test_keys_in_folders_and_several_images(tmp_path):
@@ -41,9 +42,9 @@ def test_members_that_nobody_knows_are_counted_and_not_read(tmp_path, monkeypatc
         (".hidden", b""),
         ("y.jpg", b""),
     ]
-    counts = Counts()
-    assert [sample.encoded for sample in read(tar_of(tmp_path / "a", members), counts=counts)] == [b"1", b""]
-    assert counts == {"members_ignored": 4}
+    ignored = Counter()
+    assert [sample.encoded for sample in read(tar_of(tmp_path / "a", members), ignored=ignored)] == [b"1", b""]
+    assert ignored == {"members_ignored": 4}
 
 
 def test_a_sample_holds_no_more_than_one_image_may(tmp_path, monkeypatch):
@@ -61,13 +62,13 @@ def test_labels_that_overflow(tmp_path, label):
 
 @pytest.mark.parametrize("text", [b'{"n": Infinity}', b'{"n": 1' + b"0" * 400 + b"}", b"[" * 100_000])
 def test_json_that_overflows(tmp_path, text):
-    (bad,) = read(tar_of(tmp_path / "a", [("x.jpg", b"1"), ("x.json", text)]), Fields(label="n"))
+    (bad,) = read(tar_of(tmp_path / "a", [("x.jpg", b"1"), ("x.json", text)]), Fields(label_field="n"))
     assert bad.error_type == ErrorType.BAD_LABEL
 
 
 @pytest.mark.parametrize("text", [b'{"n": null}', b'{"n": -1}', b""])
 def test_no_label(tmp_path, text):
-    (sample,) = read(tar_of(tmp_path / "a", [("x.jpg", b"1"), ("x.json", text)]), Fields(label="n"))
+    (sample,) = read(tar_of(tmp_path / "a", [("x.jpg", b"1"), ("x.json", text)]), Fields(label_field="n"))
     assert sample.label is None
 
 
@@ -108,12 +109,12 @@ def test_links_are_rejects_in_their_sample(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for name in ("a.jpg", "a.cls", "b.jpg", "b.txt", "b.cls", "README", "data.v1", "c.jpg", "c.cls", "d.jpg"):
             tar.add(tmp_path / name, name)
-    counts = Counts()
-    good, hard, labelled, symbolic = read(tmp_path / "x.tar", counts=counts)
+    ignored = Counter()
+    good, hard, labelled, symbolic = read(tmp_path / "x.tar", ignored=ignored)
     assert (good.image_id, good.encoded, good.label) == ("a", b"1", 5)
     assert (hard.image_id, hard.error_type) == ("b", ErrorType.NO_IMAGE)
     assert (symbolic.image_id, symbolic.error_type) == ("d", ErrorType.NO_IMAGE)
     assert hard.message == symbolic.message == "a link to 'a.jpg', and links are not followed"
     assert (labelled.image_id, labelled.error_type) == ("c", ErrorType.BAD_LABEL)
     assert labelled.message == "LabelError: a link to 'a.cls', and links are not followed"
-    assert counts == {"members_ignored": 3}
+    assert ignored == {"members_ignored": 3}

@@ -16,8 +16,8 @@ from pipeline.rows.output import open_parquet
 from pipeline.run import beam_options
 from tests.factories import jpeg, shard, tiny_model, write_samples, write_tar
 from tests.faults.flaky_proxy import flaky_proxy
-from transforms.read.formats import READERS
-from transforms.read.samples import Fields
+from transforms.read.fields import Fields
+from transforms.read.formats import FORMATS
 from transforms.records import ErrorType
 from transforms.store import files as store
 
@@ -200,7 +200,7 @@ def test_a_store_that_fails_while_a_shard_is_read_is_no_damaged_shard(monkeypatc
 
     monkeypatch.setattr(store.FileSystems, "open", refuse)
     with pytest.raises(OSError, match=r"ConnectionError: connection refused: .gs://bucket/a\.tar"):
-        list(READERS["webdataset"](shard("gs://bucket/a.tar"), Fields()))
+        list(FORMATS["webdataset"].read(shard("gs://bucket/a.tar"), Fields()))
 
 
 def test_a_disk_that_fails_makes_no_rejects(monkeypatch, tmp_path):
@@ -211,14 +211,14 @@ def test_a_disk_that_fails_makes_no_rejects(monkeypatch, tmp_path):
 
     monkeypatch.setattr(store, "open_read", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        list(READERS["images"](shard(tmp_path, "images", members=("a.jpg",)), Fields()))
+        list(FORMATS["images"].read(shard(tmp_path, "images", members=("a.jpg",)), Fields()))
 
 
 def test_an_image_that_is_gone_from_a_store_is_a_reject(emulator):
     beam_options.parse(emulator.options(emulator.port))
     emulator.put("in/a.jpg", jpeg())
     group = shard(f"{emulator.scheme}://bucket/in", "images", members=("a.jpg", "gone.jpg"))
-    sample, gone = READERS["images"](group, Fields())
+    sample, gone = FORMATS["images"].read(group, Fields())
     assert sample.encoded == jpeg()
     assert gone.error_type == ErrorType.UNREADABLE
     assert gone.message.startswith("FileNotFoundError: ")
@@ -231,7 +231,7 @@ def test_a_store_that_refuses_makes_no_rejects(monkeypatch, code):
 
     monkeypatch.setattr(store.FileSystems, "open", refuse)
     with pytest.raises(PermissionError, match=str(code)):
-        list(READERS["images"](shard("gs://bucket/in", "images", members=("a.jpg",)), Fields()))
+        list(FORMATS["images"].read(shard("gs://bucket/in", "images", members=("a.jpg",)), Fields()))
 
 
 def test_rows_that_are_gone_from_a_store_are_no_damaged_file(emulator):
