@@ -24,7 +24,8 @@ import rich.console
 import rich.table
 
 from pipeline import config
-from pipeline.run import command as run
+from pipeline.run import labelling
+from pipeline.run.command import run
 from transforms.model.demo import CLASS_NAMES
 from transforms.predict import step as predict
 from transforms.predict.device import Device
@@ -103,9 +104,9 @@ def label(pattern: str, output: str, *options: str) -> dict[str, float]:
     values = {"input": {"pattern": pattern}, "output": {"path": output}, "model": {"source": "demo"}}
     seconds: dict[str, float] = {}
     started = time.perf_counter()
-    with timed(seconds, run, "make_plan", "find_work", "prepare"), open(os.devnull, "w") as nowhere:
+    with timed(seconds, labelling, "make_plan", "find_work", "prepare"), open(os.devnull, "w") as nowhere:
         console = rich.console.Console(file=nowhere)
-        code = run.run(config.parse(values), list(options), run.RunFlags(), console)
+        code = run(config.parse(values), options, labelling.RunFlags(), console)
     if code:
         raise RuntimeError(f"the run ended with exit code {code}")
     return seconds | {"all": time.perf_counter() - started}

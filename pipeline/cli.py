@@ -2,10 +2,8 @@
 
 import argparse
 import dataclasses
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,9 +22,11 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     arguments, rest = parser.parse_known_args(argv)
     if rest and arguments.command != "run":
         parser.error(f"unknown option {rest[0]}")
-    _set_up_logging(arguments.verbose)
     import rich.console
 
+    from pipeline.console import set_up_logging
+
+    set_up_logging(arguments.verbose)
     console = rich.console.Console(file=sys.stderr)
     try:
         return arguments.run(arguments, rest, console)
@@ -124,11 +124,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _RedactingFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
-
-
 def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument("--predictions", required=True, metavar="OUT", help="the output of a run")
     export.add_argument("--format", required=True, choices=["coco", "yolo", "voc", "webdataset", "csv"])
@@ -152,22 +147,10 @@ def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument("--confidence", action="store_true", help="YOLO: add the score to each line")
 
 
-def _set_up_logging(verbose: bool) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else logging.ERROR)
-    logging.getLogger("cambeam").setLevel(logging.DEBUG if verbose else logging.WARNING)
-    if not verbose:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        warnings.simplefilter("ignore")
-        for name in ("apache_beam", "absl", "tensorflow", "h5py", "root"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
 def _run(arguments, beam_flags, console) -> ExitCode:
     from pipeline import config
-    from pipeline.run.command import RunFlags, run
+    from pipeline.run.command import run
+    from pipeline.run.labelling import RunFlags
 
     flags = {
         "input.pattern": arguments.input,

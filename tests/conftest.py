@@ -26,7 +26,7 @@ def _process_state():
     """The stop flag and the levels of the loggers are the process's; the next test must not see what one left."""
     levels = {name: logging.getLogger(name).level for name in ("cambeam", "apache_beam", "absl", "tensorflow", "root")}
     yield
-    live._stop.clear()
+    live.resume()
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 

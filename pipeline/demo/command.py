@@ -15,7 +15,8 @@ from pipeline import config
 from pipeline.demo import scenes
 from pipeline.exit_code import ExitCode
 from pipeline.report.command import write_report
-from pipeline.run.command import RunFlags, run
+from pipeline.run.command import run
+from pipeline.run.labelling import RunFlags
 from transforms.locate.boxes import iou
 
 NUM_SCENES, NUM_SHARDS = 64, 2

@@ -13,8 +13,8 @@ from pipeline.config import Config
 from pipeline.exit_code import ExitCode
 from pipeline.inspect.memory import peak_bytes
 from pipeline.rows.output import Output, open_output
-from pipeline.run.command import engine_settings
 from pipeline.run.fingerprint import fingerprint
+from pipeline.run.job import engine_settings
 from transforms.model import load as model
 from transforms.output.plan import input_version, shard_paths
 from transforms.predict.engine import Engine

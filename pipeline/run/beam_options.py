@@ -1,10 +1,12 @@
 """Which runner a run is for, and the Beam options that it gets."""
 
+import argparse
 import itertools
 import logging
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+import apache_beam as beam
 import grpc
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
@@ -28,7 +30,7 @@ from transforms.worker.threads import num_cores
 _BEAMS_RUNNERS = {name.lower(): name for name in StandardOptions.KNOWN_RUNNER_NAMES}
 _IN_PROCESS = (None, "DirectRunner", "FnApiRunner")
 _OWN_OPTIONS_ONLY = (*_IN_PROCESS, "DataflowRunner")  # others are behind a job server, which has options of its own
-_ANSWER_SECONDS = 20.0  # that a job server has to take a connection
+ANSWER_SECONDS = 20.0  # that a job server has to take a connection
 _logger = logging.getLogger("cambeam")
 
 
@@ -69,11 +71,11 @@ def parse(flags: list[str]) -> PipelineOptions:
     runner = standard.runner = _runner_name(standard.runner)
     unknown: list[str] = []
 
-    def inspect(parser) -> None:
+    def inspect(parser: argparse.ArgumentParser) -> None:
         def fail(message: str) -> NoReturn:
             raise OptionError(message)
 
-        parser.error = fail
+        parser.error = fail  # type: ignore[method-assign] # else it would end the process
         unknown.extend(parser.parse_known_args(flags)[1])
 
     options.get_all_options(add_extra_args_fn=inspect)
@@ -160,6 +162,18 @@ def make_runner(options: PipelineOptions, flags: list[str], num_shards: int) -> 
     return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(info))
 
 
+def make_pipeline(runner: PipelineRunner, options: PipelineOptions) -> beam.Pipeline:
+    """Returns an empty pipeline.
+
+    Raises:
+      OptionError: Beam finds that the options do not fit together.
+    """
+    try:
+        return beam.Pipeline(runner, options)
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+
+
 def _started(runner: PipelineRunner, options: PipelineOptions) -> PipelineRunner:
     """Returns a runner whose job server, if it has one, is up: one that answers, or one started here.
 
@@ -172,7 +186,7 @@ def _started(runner: PipelineRunner, options: PipelineOptions) -> PipelineRunner
     if endpoint:
         with grpc.insecure_channel(endpoint) as channel:
             try:
-                grpc.channel_ready_future(channel).result(_ANSWER_SECONDS)
+                grpc.channel_ready_future(channel).result(ANSWER_SECONDS)
             except grpc.FutureTimeoutError as error:
                 raise OptionError(f"no job server answers at --job_endpoint={endpoint}") from error
         return runner

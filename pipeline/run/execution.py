@@ -9,13 +9,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from types import FrameType
+from typing import NoReturn, TextIO
 
 import apache_beam as beam
 
 from transforms.store.credentials import redact
 from transforms.worker import live
 
+_LOCAL, _REMOTE = "cambeam-pipeline", "cambeam-remote-pipeline"  # names of threads
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 30.0  # that workers in this process get to come to the end of their batches
 _logger = logging.getLogger("cambeam")
@@ -37,7 +39,7 @@ class Execution:
       job_id: of the job behind a job server or on Dataflow, once it is submitted.
     """
 
-    def __init__(self, pipeline: beam.Pipeline, remote: bool = False):
+    def __init__(self, pipeline: beam.Pipeline, remote: bool = False) -> None:
         self._pipeline, self.remote = pipeline, remote
         self._submitted = threading.Event()
         self._errors: list[BaseException] = []
@@ -52,7 +54,7 @@ class Execution:
           WorkerDiedError: a worker process is gone; the in-process runner would wait for it forever.
           Exception: what the pipeline failed with.
         """
-        thread = threading.Thread(target=self._run, name="cambeam-pipeline", daemon=True)
+        thread = threading.Thread(target=self._run, name=_REMOTE if self.remote else _LOCAL, daemon=True)
         with _sigterm_interrupts(), _quiet_workers(), self._watched_workers():
             try:
                 thread.start()
@@ -93,7 +95,7 @@ class Execution:
     def _watched_workers(self) -> Iterator[None]:
         """Notices when a thread that waits for a worker process ends with an error."""
 
-        def notice(arguments) -> None:
+        def notice(arguments: threading.ExceptHookArgs) -> None:
             if arguments.thread and arguments.thread.name == "run_worker":
                 self._errors.append(WorkerDiedError(f"a worker process died: {arguments.exc_value}"))
 
@@ -102,6 +104,13 @@ class Execution:
             yield
         finally:
             threading.excepthook = previous
+
+
+def wait_for_stopped() -> None:
+    """Waits for local workers that were asked to stop, and had not come to the end of their batches when that ended."""
+    for thread in threading.enumerate():
+        if thread.name == _LOCAL:
+            thread.join()
 
 
 @contextmanager
@@ -129,7 +138,7 @@ def _nowhere() -> TextIO:
 
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    def interrupt(signum, frame):
+    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():

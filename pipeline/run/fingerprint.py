@@ -1,4 +1,4 @@
-"""What makes the rows what they are: the settings and the model, as one fingerprint."""
+"""The recipe of the rows: the settings and the model that make them what they are, and its fingerprint."""
 
 import hashlib
 import json
@@ -18,8 +18,8 @@ _NOT_IN_ROWS: dict[str, set[str] | bool] = {
 }
 
 
-def row_settings(config: Config, model_fingerprint: str, class_names: list[str]) -> dict[str, Any]:
-    """Returns everything that the content of a row depends on, but for the image."""
+def recipe_of(config: Config, model_fingerprint: str, class_names: list[str]) -> dict[str, Any]:
+    """Returns the recipe: everything that the content of a row depends on, but for the image."""
     names = hashlib.sha256("\n".join(class_names).encode()).hexdigest()[:16]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -38,14 +38,14 @@ def _not_in_rows(config: Config) -> dict[str, set[str] | bool]:
     }
 
 
-def fingerprint(settings: dict[str, Any]) -> str:
-    """Returns a hash of settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+def fingerprint(recipe: dict[str, Any]) -> str:
+    """Returns a hash of a recipe."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Lists what differs between two settings, as "key: old -> new"."""
-    found = []
+    """Lists what differs between two recipes, as "key: old -> new"."""
+    found: list[str] = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import rich.console
 import rich.progress
 
+from pipeline.console import say
 from transforms.output.layout import Layout
 from transforms.records import Shard
 from transforms.store import files as store
@@ -16,7 +17,7 @@ from transforms.worker.threads import thread_pool
 
 _LOG_EVERY_SECONDS = 15.0
 _LISTING_SHARE = 20  # markers are listed at most every so many times the duration of a listing
-_MARKERS_READ = 1000  # at most, each time
+_MARKERS_READ = 1000  # at most, at each listing
 
 
 class State(NamedTuple):
@@ -35,7 +36,7 @@ class State(NamedTuple):
 class LiveSource:
     """Progress of workers that are threads of this process, image by image."""
 
-    def __init__(self, shards: list[Shard]):
+    def __init__(self, shards: list[Shard]) -> None:
         self._num_bytes = max(1, sum(shard.num_bytes for shard in shards))
         self._start = live.counts()
 
@@ -53,8 +54,8 @@ class MarkerSource:
     million would take longer than the run.
     """
 
-    def __init__(self, layout: Layout, shards: list[Shard]):
-        self._layout = layout
+    def __init__(self, layout: Layout, shards: list[Shard], max_read: int = _MARKERS_READ) -> None:
+        self._layout, self._max_read = layout, max_read
         self._open = {shard.shard_id: shard for shard in shards}
         self._num_bytes, self._done_bytes = max(1, sum(shard.num_bytes for shard in shards)), 0
         self._images = self._rejected = self._read_bytes = 0  # of the markers read
@@ -73,7 +74,7 @@ class MarkerSource:
 
     def _count_new(self) -> None:
         new = [shard_id for shard_id in self._layout.marked() if shard_id in self._open]
-        paths = map(self._layout.marker, new[:_MARKERS_READ])
+        paths = map(self._layout.marker, new[: self._max_read])
         markers = list(thread_pool("read").map(store.read_json, paths))  # all, before any is counted
         for shard_id, marker in zip(new, markers, strict=False):
             self._read_bytes += self._open[shard_id].num_bytes
@@ -86,9 +87,11 @@ Source = LiveSource | MarkerSource
 
 
 class Display:
-    """Shows states to a person."""
+    """Shows states to a person, or to nobody."""
 
-    def __init__(self, console: rich.console.Console, progress: rich.progress.Progress | None):
+    def __init__(
+        self, console: rich.console.Console | None = None, progress: rich.progress.Progress | None = None
+    ) -> None:
         self._console, self._progress = console, progress
         self._started = self._last_line = time.monotonic()
         if progress:
@@ -106,17 +109,17 @@ class Display:
             self._last_line = now
             left = (now - self._started) * (1 / state.fraction - 1) if state.fraction else None
             eta = f", about {left:.0f} s left" if left is not None else ""
-            self._console.print(
+            say(
+                self._console,
                 f"{state.images} images, {state.rejected} rejected, {rate:.1f} images/s, {state.fraction:.0%}{eta}",
-                highlight=False,
             )
 
 
 @contextmanager
-def display(console: rich.console.Console) -> Iterator[Display]:
-    """Opens a display: live on a terminal, lines elsewhere."""
-    if not console.is_terminal:
-        yield Display(console, None)
+def display(console: rich.console.Console | None) -> Iterator[Display]:
+    """Opens a display: live on a terminal and in a notebook, lines elsewhere, nothing where there is no console."""
+    if not console or not (console.is_terminal or console.is_jupyter):
+        yield Display(console)
         return
     columns = (
         rich.progress.TextColumn("[progress.description]{task.description}"),

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pipeline.config import Config
-from pipeline.run import fingerprint as settings
-from pipeline.run.graph import Job
+from pipeline.run.fingerprint import differences
+from pipeline.run.job import Job
 from pipeline.run.plan import Plan
 from transforms.errors import UserError
 from transforms.output.layout import Layout
@@ -68,19 +68,19 @@ def check_reachable(paths: Iterable[str]) -> None:
             raise UserError(f"workers of Dataflow can't reach {path!r}: input and output must be on a store")
 
 
-def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrite: bool, retry_failed: bool) -> Work:
+def find_work(layout: Layout, plan: Plan, recipe: dict[str, Any], overwrite: bool, retry_failed: bool) -> Work:
     """Tells what is left to do in an output; changes nothing.
 
     Args:
-      overwrite, retry_failed: see `run.RunFlags`.
+      overwrite, retry_failed: see `labelling.RunFlags`.
 
     Raises:
       UserError: rows of different models or settings would be mixed.
     """
     earlier, marked = store.read_json(layout.settings), set(layout.marked())
     strangers = marked - {shard.shard_id for shard in plan.shards}
-    if earlier and earlier != row_settings and (strangers or not overwrite):
-        changes = "; ".join(settings.differences(earlier, row_settings))
+    if earlier and earlier != recipe and (strangers or not overwrite):
+        changes = "; ".join(differences(earlier, recipe))
         way_out = "pass --overwrite to replace them"
         if overwrite:
             way_out = (
@@ -91,7 +91,7 @@ def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrit
             f"{layout.root} holds rows of other settings ({changes}): {way_out}, or choose another --output"
         )
     invalid = set(plan.changed)
-    if earlier != row_settings:
+    if earlier != recipe:
         invalid |= marked
     if retry_failed:
         invalid |= {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
@@ -107,14 +107,14 @@ def find_work(layout: Layout, plan: Plan, row_settings: dict[str, Any], overwrit
     return Work(left, again, [f"{count} {what}" for count, what in counts if count])
 
 
-def prepare(layout: Layout, plan: Plan, work: Work, row_settings: dict[str, Any], job: Job) -> None:
+def prepare(layout: Layout, plan: Plan, work: Work, job: Job) -> None:
     """Clears the way for what is left to do, and writes settings and plan."""
     _delete_old_temporary(layout)
     if work.left:
         store.delete(layout.success)
     # else progress would count what is to be done again as done
     list(thread_pool("read").map(store.delete, map(layout.marker, work.again)))
-    store.write_json(layout.settings, row_settings, layout.temporary(job.run_id, "settings.json"))
+    store.write_json(layout.settings, job.recipe, layout.temporary(job.run_id, "settings.json"))
     store.write_json(layout.class_names, job.class_names, layout.temporary(job.run_id, "class_names.json"))
     known = [*plan.shards, *plan.elsewhere]
     known_ids = {shard.shard_id for shard in known}

@@ -41,6 +41,11 @@ def stop() -> None:
     _stop.set()
 
 
+def resume() -> None:
+    """Takes back what `stop` asked for: another run begins in this process."""
+    _stop.clear()
+
+
 def raise_if_stopped() -> None:
     """Raises StoppedError once `stop` was called."""
     if _stop.is_set():

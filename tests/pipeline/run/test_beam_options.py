@@ -110,7 +110,7 @@ def test_other_runners_are_beams():
 
 
 def test_a_job_server_that_does_not_answer_is_one_line(monkeypatch):
-    monkeypatch.setattr(beam_options, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(beam_options, "ANSWER_SECONDS", 0.2)
     flags = ["--runner=PortableRunner", "--job_endpoint=localhost:1"]
     with pytest.raises(OptionError, match="no job server answers at --job_endpoint=localhost:1"):
         make_runner(parse(flags), flags, 1)

@@ -384,7 +384,7 @@ def test_a_remote_job_that_is_left_running_keeps_its_temporary_files(label, data
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipeline.run.beam_options.is_remote", lambda options: True)
-    monkeypatch.setattr("pipeline.run.command.Execution.run_to_end", interrupted)
+    monkeypatch.setattr("pipeline.run.execution.Execution.run_to_end", interrupted)
     code, said = label(data, tmp_path / "out")
     assert code == 130
     assert "Left the job job-7 running" in said
@@ -397,7 +397,7 @@ def test_a_remote_job_of_which_nothing_more_is_heard_is_named(label, data, tmp_p
         raise RuntimeError("the job server is gone")
 
     monkeypatch.setattr("pipeline.run.beam_options.is_remote", lambda options: True)
-    monkeypatch.setattr("pipeline.run.command.Execution.run_to_end", lost)
+    monkeypatch.setattr("pipeline.run.execution.Execution.run_to_end", lost)
     code, said = label(data, tmp_path / "out")
     assert code == 1
     assert "The run failed: RuntimeError: the job server is gone" in said
@@ -446,7 +446,7 @@ def test_beam_options_of_the_config_reach_the_runner_and_not_the_rows(label, dat
     ids=["job server", "option"],
 )
 def test_a_runner_that_can_not_be_used_leaves_the_output_as_it_was(label, data, tmp_path, monkeypatch, options, reason):
-    monkeypatch.setattr("pipeline.run.beam_options._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.run.beam_options.ANSWER_SECONDS", 0.2)
     out = tmp_path / "out"
     label(data, out)
     write_samples(data / "b.tar", 6)  # would be done again

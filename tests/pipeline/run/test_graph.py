@@ -4,6 +4,8 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 
 from pipeline import config
 from pipeline.run import graph
+from pipeline.run.job import Job
+from transforms.output.layout import Layout
 from transforms.predict.engine import EngineSettings
 
 CHAIN = ("ReadShard", "Predict", "Locate", "Render", "WriteShard")
@@ -11,17 +13,8 @@ CHAIN = ("ReadShard", "Predict", "Locate", "Render", "WriteShard")
 
 def stages_of(folder, **settings):
     """Returns the names of the transforms in each stage that the in-process runner makes of the graph."""
-    job = graph.Job(
-        config.parse({"model": {"source": "demo"}} | settings),
-        folder,
-        "run",
-        f"{folder}/plan",
-        "f",
-        EngineSettings("demo"),
-        224,
-        [str(n) for n in range(8)],
-        {},
-    )
+    parsed = config.parse({"model": {"source": "demo"}} | settings)
+    job = Job(parsed, Layout(folder), "run", {}, EngineSettings("demo"), 224, [str(n) for n in range(8)], {})
     runner = fn_runner.FnApiRunner()
     pipeline = beam.Pipeline(runner=runner)
     graph.label_images(pipeline, job)

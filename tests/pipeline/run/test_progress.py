@@ -34,11 +34,10 @@ def test_markers_count_the_shards_of_this_run_once(tmp_path):
     assert source.state(now=True) == State(4, 1, 0.75)
 
 
-def test_of_many_markers_some_are_read_and_the_rest_estimated(tmp_path, monkeypatch):
-    monkeypatch.setattr(progress, "_MARKERS_READ", 1)
+def test_of_many_markers_some_are_read_and_the_rest_estimated(tmp_path):
     layout = Layout(str(tmp_path))
     shards = [shard(f"/data/{name}.tar", num_bytes=num_bytes) for name, num_bytes in (("a", 20), ("b", 30), ("c", 50))]
-    source = MarkerSource(layout, shards)
+    source = MarkerSource(layout, shards, max_read=1)
     write(layout, *(labelled_batch(4, rejected=2, of=one) for one in shards[:2]))
     # a is read: 4 images and 2 rejects in 20 bytes; with b 50 bytes are done
     assert source.state(now=True) == State(10, 5, 0.5)

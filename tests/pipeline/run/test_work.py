@@ -3,24 +3,24 @@ import pathlib
 
 import pytest
 
+from pipeline.config import Config
+from pipeline.run.job import Job
 from pipeline.run.plan import Plan
 from pipeline.run.work import Work, find_work, prepare
 from tests.factories import shard
 from transforms.errors import UserError
 from transforms.output.layout import Layout
 from transforms.output.plan import read_plan, write_plan
+from transforms.predict.engine import EngineSettings
 from transforms.store import files as store
 
 A, B, C, D = (shard(f"/data/{name}.tar") for name in "abcd")
-SETTINGS = {"model": "m", "config": {"boxes": {"threshold_frac": 0.4}}}
+RECIPE = {"model": "m", "config": {"boxes": {"threshold_frac": 0.4}}}
 OTHER = {"model": "m", "config": {"boxes": {"threshold_frac": 0.5}}}
 
 
-class Job:
-    run_id, class_names = "run", ["cat"]
-
-    def __init__(self, layout):
-        self.plan_path = layout.temporary("run", "plan.jsonl")
+def job(layout, recipe):
+    return Job(Config(), layout, "run", recipe, EngineSettings("demo"), 224, ["cat"], {})
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def layout(tmp_path):
     for shard_id in (A.shard_id, B.shard_id, "stranger"):
         store.write_json(layout.marker(shard_id), {}, layout.temporary("old", "file"))
     store.write_json(layout.rejects(B.shard_id), {}, layout.temporary("old", "file"))
-    store.write_json(layout.settings, SETTINGS, layout.temporary("old", "file"))
+    store.write_json(layout.settings, RECIPE, layout.temporary("old", "file"))
     store.write_json(layout.success, {}, layout.temporary("old", "file"))
     return layout
 
@@ -42,7 +42,7 @@ def layout(tmp_path):
 )
 def test_what_is_left_is_found_and_nothing_changed(layout, changed, retry_failed, left, again):
     before = store.files_below(layout.root)
-    work = find_work(layout, Plan([A, B, C], [], changed, 0), SETTINGS, True, retry_failed)
+    work = find_work(layout, Plan([A, B, C], [], changed, 0), RECIPE, True, retry_failed)
     assert (work.left, work.again) == (left, [shard.shard_id for shard in again])
     assert "1 shards in the output are not in this input; they stay, uncounted" in work.notes
     assert store.files_below(layout.root) == before
@@ -60,7 +60,7 @@ def test_other_settings_are_refused(layout):
 
 
 def test_what_is_done_again_loses_its_marker_and_the_plan_is_kept(layout):
-    prepare(layout, Plan([A, B], [C], [], 0), Work([A], [A.shard_id], []), SETTINGS, Job(layout))
+    prepare(layout, Plan([A, B], [C], [], 0), Work([A], [A.shard_id], []), job(layout, RECIPE))
     assert layout.marked() == sorted([B.shard_id, "stranger"])
     assert not store.exists(layout.success)
     assert list(read_plan(layout.plan)) == [A, B, C]
@@ -74,7 +74,7 @@ def test_rows_of_two_settings_are_not_mixed(layout):
 
 def test_shards_that_another_run_has_planned_since_are_kept(layout):
     write_plan(layout.plan, [B, A, D], layout.temporary("other", "plan"))
-    prepare(layout, Plan([A, B], [C], [], 0), Work([], [], []), SETTINGS, Job(layout))
+    prepare(layout, Plan([A, B], [C], [], 0), Work([], [], []), job(layout, RECIPE))
     assert list(read_plan(layout.plan)) == [A, B, C, D]
 
 
@@ -84,6 +84,6 @@ def test_temporary_files_of_others_go_after_a_day(layout):
         path.parent.mkdir(parents=True)
         path.touch()
         os.utime(path, (0, path.stat().st_mtime - age * 3600))
-    prepare(layout, Plan([], [], [], 0), Work([], [], []), SETTINGS, Job(layout))
+    prepare(layout, Plan([], [], [], 0), Work([], [], []), job(layout, RECIPE))
     assert sorted(path.name for path in pathlib.Path(layout.temporary_folder).iterdir()) == ["old", "run", "today"]
     assert store.exists(layout.success)
