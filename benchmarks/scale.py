@@ -24,7 +24,7 @@ import rich.console
 import rich.table
 
 from pipeline import config
-from pipeline.run import labelling
+from pipeline.run import job, labelling
 from pipeline.run.command import run
 from transforms.model.demo import CLASS_NAMES
 from transforms.predict import step as predict
@@ -73,7 +73,7 @@ def fakes(skew: int) -> Iterator[None]:
     engine = FakeEngine()
     with (
         mock.patch.dict(FORMATS, webdataset=dataclasses.replace(FORMATS["webdataset"], read=read)),
-        mock.patch.object(run, "shared_engine", return_value=engine),
+        mock.patch.object(job, "shared_engine", return_value=engine),
         mock.patch.object(predict, "shared_engine", return_value=engine),
     ):
         yield
