@@ -27,6 +27,7 @@ setup(
         "pyarrow>=18",
         "pillow>=11.3",
         "opencv-python-headless>=4.10",
+        "simplejpeg>=1.8; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
         "pydantic>=2.10,<3",
         "PyYAML>=6",
         "rich>=13.9",

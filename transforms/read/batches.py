@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from transforms.worker.threads import Budget, map_ahead, thread_pool
 
 _BATCHES_AHEAD = 2  # of a shard, decoded before they are asked for, so that the decoders work while the model does
 _waiting = Budget(256 * 1024 * 1024)  # bytes of encoded images that wait for a decoder in this process
+_PIECE_IMAGES, _PIECE_BYTES = 8, 256 * 1024  # of encoded images; whichever is reached first ends a piece
 _MAX_TEXT = 4096  # characters of an id, a URI or a message
 
 
@@ -67,27 +68,35 @@ class Decoded(NamedTuple):
     num_bytes: int
 
 
+class _Piece(NamedTuple):
+    """Consecutive samples that one thread decodes: to hand over each by itself would hold Python's lock for longer."""
+
+    samples: list[tuple[int, Sample | BadSample]]
+    num_bytes: int
+
+
 def read_batches(
-    shard: Shard, samples: Iterable[Sample | BadSample], decoder: Decoder, batch_size: int
+    shard: Shard,
+    samples: Iterable[Sample | BadSample],
+    decoder: Callable[[tuple[int, Sample | BadSample]], Decoded],
+    batch_size: int,
 ) -> Iterator[ShardBatch]:
     """Decodes the samples of a shard in a thread pool and yields them in order, in batches of `batch_size`.
 
     Images and rejects count alike towards a batch. A shard without samples gives one empty last batch.
     """
 
-    def draw() -> Iterator[tuple[int, Sample | BadSample]]:
-        for index, sample in enumerate(samples):
-            _waiting.take(_num_bytes(sample))
-            yield index, sample
-
-    def decode(indexed: tuple[int, Sample | BadSample]) -> Decoded:
+    def decode(piece: _Piece) -> list[Decoded]:
         try:
-            return decoder(indexed)
+            return [decoder(indexed) for indexed in piece.samples]
         finally:
-            _waiting.give(_num_bytes(indexed[1]))
+            _waiting.give(piece.num_bytes)
 
-    decoded: Generator[Decoded] = map_ahead(decode, draw(), _BATCHES_AHEAD * batch_size, thread_pool("decode"))
-    with contextlib.closing(decoded):
+    ahead = _BATCHES_AHEAD * batch_size
+    pool = thread_pool("decode")
+    pieces = map_ahead(decode, _pieces(samples), ahead, pool, lambda piece: len(piece.samples), ahead)
+    decoded = itertools.chain.from_iterable(pieces)
+    with contextlib.closing(pieces):
         first_index, following = 0, next(decoded, None)
         while True:
             entries = [] if following is None else [following, *itertools.islice(decoded, batch_size - 1)]
@@ -96,6 +105,22 @@ def read_batches(
             if following is None:
                 return
             first_index += len(entries)
+
+
+def _pieces(samples: Iterable[Sample | BadSample]) -> Iterator[_Piece]:
+    """Cuts samples into pieces, each of which waits for room in memory before it is handed on."""
+    piece: list[tuple[int, Sample | BadSample]] = []
+    num_bytes = 0
+    for index, sample in enumerate(samples):
+        piece.append((index, sample))
+        num_bytes += _num_bytes(sample)
+        if len(piece) == _PIECE_IMAGES or num_bytes >= _PIECE_BYTES:
+            _waiting.take(num_bytes)
+            yield _Piece(piece, num_bytes)
+            piece, num_bytes = [], 0
+    if piece:
+        _waiting.take(num_bytes)
+        yield _Piece(piece, num_bytes)
 
 
 def as_text(text: str) -> str:

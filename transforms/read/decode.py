@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import PIL.Image
 
+from transforms.read import jpeg
 from transforms.records import ErrorType
 from transforms.worker.threads import Budget
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF")
 MAX_PIXELS = 120_000_000  # of the original
 _MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of a JPEG, each scan counted: a few bytes can ask for one more scan of them all
-_SCAN_MARKER = b"\xff\xda"
 _SEGMENT = re.compile(rb"(\xff[\xc0-\xcf\xda-\xfe])(..)", re.DOTALL)  # of the header of a JPEG: marker, length
 _pixels = Budget(MAX_PIXELS)  # decoded and not yet resized; one takes up to 16 bytes, so 2 GB in this process
 CENTER_CROP_FRAC = 224 / 256  # of the shorter side, as in the usual evaluation of ImageNet classifiers
@@ -56,7 +56,7 @@ class DecodedImage(NamedTuple):
       width, height: of the upright original.
       view: what `pixels` shows of the original, as (x0, y0, x1, y1) in its pixels.
       pixels: (side, side, 3) uint8 RGB.
-      preview: (h, w, 3) uint8 RGB of the whole image, or None.
+      preview: (h, w, 3) uint8 RGB of the whole image, or None; `pixels` itself where they are the same.
     """
 
     width: int
@@ -88,7 +88,9 @@ def decode(encoded: bytes, side_px: int, resize: str = "squash", preview_px: int
         if preview_px:
             scale = min(1.0, preview_px / max(width, height))
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            preview = resize_view(image, (0, 0, width, height), width, height, *size)
+            whole = (0, 0, width, height)
+            same = (view, side_px, side_px) == (whole, *size)
+            preview = pixels if same else resize_view(image, whole, width, height, *size)
     return DecodedImage(width, height, view, pixels, preview)
 
 
@@ -99,17 +101,20 @@ def _open_upright(encoded: bytes, needed_px: int, held: contextlib.ExitStack) ->
       held: gives back what this takes of the budget of pixels.
     """
     try:
+        usual = jpeg.read_header(encoded)
+        if usual and (rgb := _decode_usual(encoded, usual, 2 * needed_px, held)) is not None:
+            return rgb, usual.width, usual.height
         image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
         width, height = image.size
         is_jpeg = image.format in ("JPEG", "MPO")
-        _check_cost(width, height, encoded.count(_SCAN_MARKER) if is_jpeg else 1)
+        _check_cost(width, height, encoded.count(jpeg.SCAN_MARKER) if is_jpeg else 1)
         # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
         image.draft(None, (2 * needed_px, 2 * needed_px))
         # ... but where it comes in several scans, libjpeg holds the coefficients of all pixels, whatever the size
         num_pixels = width * height if is_jpeg and _has_several_scans(image, encoded) else image.width * image.height
         _pixels.take(num_pixels)
         held.callback(_pixels.give, num_pixels)
-        orientation, rgb = _upright(image)
+        orientation, upright = _upright(image)
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
@@ -118,7 +123,21 @@ def _open_upright(encoded: bytes, needed_px: int, held: contextlib.ExitStack) ->
         truncated = isinstance(error, EOFError) or "truncated" in str(error)
         error_type = ErrorType.TRUNCATED if truncated else ErrorType.CORRUPT
         raise ImageError(error_type, f"{type(error).__name__}: {error}") from error
-    return (np.asarray(rgb), *((height, width) if orientation >= 5 else (width, height)))
+    return (np.asarray(upright), *((height, width) if orientation >= 5 else (width, height)))
+
+
+def _decode_usual(encoded: bytes, header: jpeg.Header, needed_px: int, held: contextlib.ExitStack) -> np.ndarray | None:
+    """Decodes a JPEG without Pillow; None where that must decide what becomes of it."""
+    _check_cost(header.width, header.height, encoded.count(jpeg.SCAN_MARKER))
+    scale = header.scale(needed_px)
+    num_pixels = -(-header.width // scale) * -(-header.height // scale)
+    _pixels.take(num_pixels)
+    with contextlib.ExitStack() as taken:
+        taken.callback(_pixels.give, num_pixels)
+        rgb = jpeg.decode(encoded, header, needed_px)
+        if rgb is not None:
+            held.push(taken.pop_all())
+    return rgb
 
 
 def _has_several_scans(image: PIL.Image.Image, encoded: bytes) -> bool:
@@ -127,7 +146,7 @@ def _has_several_scans(image: PIL.Image.Image, encoded: bytes) -> bool:
         return True
     begin = 2
     while segment := _SEGMENT.match(encoded, begin):
-        if segment[1] == _SCAN_MARKER:
+        if segment[1] == jpeg.SCAN_MARKER:
             return encoded[segment.end()] < len(image.getbands())
         begin += 2 + int.from_bytes(segment[2])
     return True
