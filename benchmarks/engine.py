@@ -174,10 +174,13 @@ def _matrix_products(path: str, kind: str, pixels: np.ndarray) -> Callable[[], o
 
 def _cambeam(precision: str) -> Callable[[str, str, np.ndarray], Callable[[], object]]:
     def make(path: str, kind: str, pixels: np.ndarray) -> Callable[[], object]:
-        from transforms.predict.engine import Engine, EngineSettings
+        from transforms.model.settings import ModelSettings
+        from transforms.predict.engine_settings import EngineSettings
+        from transforms.predict.tensorflow_engine import TensorFlowEngine
 
-        engine, labels = Engine(EngineSettings(path, kind, precision)), np.full(BATCH, -1, np.int32)
-        return lambda: engine.predict(pixels, labels)
+        model = ModelSettings.model_validate({"source": path, "preprocess": kind, "precision": precision})
+        engine = TensorFlowEngine(EngineSettings(model=model))
+        return lambda: engine.predict(pixels, [None] * BATCH)
 
     return make
 
@@ -204,10 +207,10 @@ def _random_resnet50(folder: str) -> str:
 
 
 def _print(speeds: dict[str, list[float]]) -> None:
-    from transforms.predict import device
+    from transforms.predict.tensorflow_device import resolve
 
     baseline = statistics.median(speeds[BASELINE])
-    title = f"batches of {BATCH}, {device.resolve('auto').name}"
+    title = f"batches of {BATCH}, {resolve('auto').name}"
     table = rich.table.Table("way", "images/s, median (range)", "of Keras", title=title)
     for name, values in speeds.items():
         median = statistics.median(values)

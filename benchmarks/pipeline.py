@@ -75,10 +75,13 @@ class Bench:
 def bound(bench: Bench, rounds: int) -> rich.table.Table:
     """Labels 8 shards of 500 images, and measures the stages alone, in turns."""
     from benchmarks import stages
-    from transforms.predict.engine import Engine, EngineSettings
+    from transforms.model.settings import ModelSettings
+    from transforms.predict.engine_settings import EngineSettings
+    from transforms.predict.tensorflow_engine import TensorFlowEngine
     from transforms.worker.threads import num_cores
 
-    engine = Engine(EngineSettings(bench.arguments.model, bench.arguments.preprocess))
+    model = ModelSettings(source=bench.arguments.model, preprocess=bench.arguments.preprocess)
+    engine = TensorFlowEngine(EngineSettings(model=model))
     shards, runs, costs = bench.shards(8, 500), [], []
     for _ in range(rounds):
         costs.append(stages.measure(engine, str(shards / "00000.tar"), str(bench.folder)))

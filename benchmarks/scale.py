@@ -14,7 +14,6 @@ import pathlib
 import resource
 import tempfile
 import time
-import types
 from collections.abc import Iterator
 from unittest import mock
 
@@ -24,11 +23,13 @@ import rich.console
 import rich.table
 
 from pipeline import config
-from pipeline.run import job, labelling
+from pipeline.run import labelling
 from pipeline.run.command import run
 from transforms.model.demo import CLASS_NAMES
-from transforms.predict import step as predict
 from transforms.predict.device import Device
+from transforms.predict.engine import Labels, ModelDescription
+from transforms.predict.engine_settings import EngineSettings
+from transforms.predict.engines import ENGINES, EngineKind
 from transforms.read.formats import FORMATS
 from transforms.records import Predictions, Sample, Shard
 
@@ -41,16 +42,20 @@ class FakeEngine:
     """Takes as long as a model would, and says that everything is of the first class."""
 
     device = Device("a fake", is_gpu=False, precision="float32", reason="a benchmark")
-    classifier = types.SimpleNamespace(name="fake", head=types.SimpleNamespace(description="none"))
+    description = ModelDescription("a fake", head="none", preprocess="none")
     side_px, num_classes = 32, len(CLASS_NAMES)
 
-    def predict(self, pixels: np.ndarray, labels: np.ndarray) -> Predictions:
+    def __init__(self, settings: EngineSettings):
+        """Needs no settings: every fake is the same."""
+
+    def predict(self, pixels: np.ndarray, labels: Labels) -> Predictions:
         count = len(pixels)
         time.sleep(IMAGE_SECONDS * count)
         zeros = np.zeros((count, 1), np.int32)
         cams = np.zeros((count, 1, 7, 7), np.float32)
         cams[..., 2:5, 2:5] = 1
-        return Predictions(zeros, np.full((count, 1), 0.5, np.float32), zeros.astype(np.float32), zeros, cams)
+        half = np.full((count, 1), 0.5, np.float32)
+        return Predictions(zeros, half, zeros.astype(np.float32), zeros, np.ones((count, 1), bool), cams)
 
 
 def make_input(folder: pathlib.Path, shards: int) -> str:
@@ -70,13 +75,11 @@ def fakes(skew: int) -> Iterator[None]:
         for number in range(skew if HEAVY in shard.uri else 1):
             yield Sample(str(number), f"{shard.uri}#{number}", encoded)
 
-    engine = FakeEngine()
-    with (
-        mock.patch.dict(FORMATS, webdataset=dataclasses.replace(FORMATS["webdataset"], read=read)),
-        mock.patch.object(job, "shared_engine", return_value=engine),
-        mock.patch.object(predict, "shared_engine", return_value=engine),
-    ):
+    engine = EngineKind(FakeEngine)
+    ENGINES.insert(0, engine)
+    with mock.patch.dict(FORMATS, webdataset=dataclasses.replace(FORMATS["webdataset"], read=read)):
         yield
+    ENGINES.remove(engine)
 
 
 @contextlib.contextmanager

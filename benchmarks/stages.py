@@ -17,7 +17,7 @@ from transforms.locate.step import locate_batch
 from transforms.output import writer as shard_writer
 from transforms.output.schema import image_schema, image_table
 from transforms.output.settings import OutputSettings
-from transforms.predict.engine import Engine
+from transforms.predict.tensorflow_engine import TensorFlowEngine
 from transforms.read.batches import Decoder
 from transforms.read.fields import USUAL_FIELDS
 from transforms.read.formats import FORMATS
@@ -41,7 +41,7 @@ class StageCosts(NamedTuple):
         return cores * 1000 / sum(self)
 
 
-def measure(engine: Engine, tar_path: str, folder: str, images: int = 320) -> StageCosts:
+def measure(engine: TensorFlowEngine, tar_path: str, folder: str, images: int = 320) -> StageCosts:
     """Runs the stages one after the other, each alone; counts the processor time of the process."""
     shard = Shard("bench", tar_path, "webdataset", "", os.path.getsize(tar_path))
     samples, read = _timed(lambda: _first(FORMATS["webdataset"].read(shard, USUAL_FIELDS), images))
@@ -50,9 +50,8 @@ def measure(engine: Engine, tar_path: str, folder: str, images: int = 320) -> St
     starts = range(0, len(decoded), BATCH)
     parts = [decoded[start : start + BATCH] for start in starts]
     pixels = [np.stack([entry.pixels for entry in part]) for part in parts]
-    labels = np.full(BATCH, -1, np.int32)
-    engine._run(pixels[0], labels[: len(pixels[0])])
-    predicted, predict = _timed(lambda: [engine._run(part, labels[: len(part)]) for part in pixels])
+    engine.predict_piece(pixels[0], [None] * len(pixels[0]))
+    predicted, predict = _timed(lambda: [engine.predict_piece(part, [None] * len(part)) for part in pixels])
     batches = [
         ShardBatch(shard, start, len(part), False, [entry.image for entry in part], predictions=predictions)
         for start, part, predictions in zip(starts, parts, predicted, strict=True)

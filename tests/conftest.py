@@ -16,7 +16,7 @@ from transforms.worker import live
 def pytest_collection_finish(session):
     """TensorFlow's threads are set before anything runs on it: that would start it, and be too late."""
     if "tensorflow" in sys.modules or "keras" in sys.modules:
-        from transforms.predict.device import configure_tensorflow
+        from transforms.predict.tensorflow_device import configure_tensorflow
 
         configure_tensorflow()
 

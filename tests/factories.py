@@ -3,13 +3,18 @@
 import io
 import pathlib
 import tarfile
+from typing import Any
 
 import cv2
 import numpy as np
 import PIL.Image
 
+from transforms.cam.settings import CamSettings
+from transforms.model.settings import ModelSettings
 from transforms.predict.device import Device
-from transforms.records import Box, Image, Predictions, Reject, Shard, ShardBatch
+from transforms.predict.engine import Engine, Labels, ModelDescription
+from transforms.predict.engine_settings import EngineSettings
+from transforms.records import Box, ErrorType, Image, Predictions, Reject, Shard, ShardBatch, Stage
 
 
 def gradient(width: int = 64, height: int = 48) -> np.ndarray:
@@ -35,7 +40,7 @@ def jpeg(seed: int = 0, side_px: int = 40) -> bytes:
     return encode(cv2.resize(coarse, (side_px, side_px), interpolation=cv2.INTER_CUBIC), "JPEG", quality=90)
 
 
-def write_tar(path, members, mode: str = "w") -> str:
+def write_tar(path, members, mode: Any = "w") -> str:
     """Writes (name, content) members to a tar file and returns its path."""
     with tarfile.open(path, mode) as tar:
         for name, content in members:
@@ -69,7 +74,7 @@ def write_scenes(path, seeds) -> str:
 
 def shard(uri="/data/a.tar", format: str = "webdataset", **changes) -> Shard:
     uri = str(uri)
-    values = {"shard_id": f"{pathlib.Path(uri).stem}-00000000", "version": "1@1", "num_bytes": 1}
+    values: dict[str, Any] = {"shard_id": f"{pathlib.Path(uri).stem}-00000000", "version": "1@1", "num_bytes": 1}
     return Shard(**(values | {"uri": uri, "format": format} | changes))
 
 
@@ -91,7 +96,7 @@ def image(
 
 
 def reject(index: int = 0) -> Reject:
-    return Reject(f"{index:06d}", f"/data/a.tar#{index:06d}.jpg", index, "decode", "corrupt", "broken")
+    return Reject(f"{index:06d}", f"/data/a.tar#{index:06d}.jpg", index, Stage.DECODE, ErrorType.CORRUPT, "broken")
 
 
 def predictions(count: int, top_k: int = 1, first: int = 0, **changes) -> Predictions:
@@ -101,7 +106,8 @@ def predictions(count: int, top_k: int = 1, first: int = 0, **changes) -> Predic
     cams = np.zeros((count, top_k, 7, 7), np.float32)
     cams[..., 2:5, 2:5] = 1
     probability = (0.5 / (1 + rank)).astype(np.float32)
-    return Predictions(class_index, probability, np.log(probability), rank, cams)._replace(**changes)
+    present = np.ones_like(rank, bool)
+    return Predictions(class_index, probability, np.log(probability), rank, present, cams)._replace(**changes)
 
 
 def labelled_batch(
@@ -110,7 +116,7 @@ def labelled_batch(
     """A batch as it reaches the writer: `count` images, then `rejected` rejects."""
     indices = range(first, first + count)
     box = Box(1.0, 2.0, 30.0, 40.0, 0.25, 0.2)
-    values = {
+    values: dict[str, Any] = {
         "images": [image(index, label=index % 8) for index in indices],
         "rejects": [reject(index) for index in range(first + count, first + count + rejected)],
         "predictions": predictions(count, first=first) if count else None,
@@ -126,13 +132,14 @@ def labelled_batch(
 class FakeEngine:
     """Fails on every batch that holds a pixel of value 13, gives NaN where there is one of 14, and counts its calls."""
 
-    side_px = 2
+    side_px, num_classes = 2, 256
     device = Device("a fake", is_gpu=False, precision="float32", reason="a test")
+    description = ModelDescription("a fake", head="none", preprocess="none")
 
-    def __init__(self):
+    def __init__(self, settings: EngineSettings | None = None):
         self.sizes: list[int] = []
 
-    def predict(self, pixels: np.ndarray, labels: np.ndarray) -> Predictions:
+    def predict(self, pixels: np.ndarray, labels: Labels) -> Predictions:
         self.sizes.append(len(pixels))
         if (pixels == 13).any():
             raise RuntimeError("an image of thirteen")
@@ -141,11 +148,27 @@ class FakeEngine:
         return found._replace(class_index=pixels[:, 0, 0, :1].astype(np.int32), logit=logit)
 
 
+_is_an_engine: Engine = FakeEngine()  # which mypy checks
+
+
+def engine_settings(source: str = "demo", **changes: Any) -> EngineSettings:
+    """Returns settings of an engine; `changes` are keys of its own, of `model` or of `cam`."""
+    model, cam = (
+        {
+            key: changes.pop(key)
+            for key in group.model_fields
+            if key in changes and key not in EngineSettings.model_fields
+        }
+        for group in (ModelSettings, CamSettings)
+    )
+    return EngineSettings(model=ModelSettings(source=source, **model), cam=CamSettings(**cam), **changes)
+
+
 def tiny_model(classes: int = 5, side_px: int = 32, softmax: bool = False, bias: bool = True, seed: int = 0):
     """A Keras classifier of one convolution, global average pooling and a dense layer."""
     import keras
 
-    from transforms.predict.device import configure_tensorflow
+    from transforms.predict.tensorflow_device import configure_tensorflow
 
     configure_tensorflow()  # before the model starts TensorFlow
     keras.utils.set_random_seed(seed)

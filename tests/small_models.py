@@ -4,7 +4,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from transforms.predict.engine import Engine, EngineSettings
+from tests.factories import engine_settings
+from transforms.predict.engine import Engine
+from transforms.predict.tensorflow_engine import TensorFlowEngine
 
 SIDE_PX = 32
 
@@ -71,11 +73,12 @@ def flatten_and_dense(activation: str | None = "softmax", classes: int = 5):
     return randomize(keras.Model(inputs, layers.Dense(classes, activation, name="head")(x), name="small_vgg"))
 
 
-def engine_of(model, folder, **settings) -> Engine:
-    """Saves a model and returns an engine of it, in float32 and for pixels in [-1, 1] unless told otherwise."""
+def engine_of(model, folder, **settings) -> TensorFlowEngine:
+    """Saves a model; returns an engine of it, of float32, pixels in [-1, 1], signed weights unless told otherwise."""
+    defaults = {"preprocess": "tf", "precision": "float32", "weights": "signed"}
     path = str(folder / "model.keras")
     model.save(path)
-    return Engine(EngineSettings(path, **{"preprocess": "tf", "precision": "float32", **settings}))
+    return TensorFlowEngine(engine_settings(path, **defaults | settings))
 
 
 def pixels(count: int = 3, side_px: int = SIDE_PX) -> np.ndarray:
@@ -84,7 +87,7 @@ def pixels(count: int = 3, side_px: int = SIDE_PX) -> np.ndarray:
 
 
 def predict(engine: Engine, images: np.ndarray):
-    return engine.predict(images, np.full(len(images), -1, np.int32))
+    return engine.predict(images, [None] * len(images))
 
 
 def probabilities(model, images: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from pipeline import cli
 from pipeline.demo import command as demo
 from pipeline.demo import scenes
 from transforms.model.demo import CLASS_NAMES
-from transforms.predict.device import configure_tensorflow
+from transforms.predict.tensorflow_device import configure_tensorflow
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 

@@ -122,17 +122,18 @@ class Box(NamedTuple):
 class Predictions(NamedTuple):
     """What the model says of a batch of n images, k classes each, most probable first.
 
-    The sample's own label, where it is asked for and not among the top k, is the last of the k; `rank` is -1 in places
-    that hold no class.
+    The sample's own label, where it is asked for and not among the top k, is the last of the k; for other images that
+    place is not present, and what it holds means nothing.
 
     Attributes:
       class_index: (n, k) int32.
       probability: (n, k) float32, softmax over all classes.
       logit: (n, k) float32.
       rank: (n, k) int32, 0 for the most probable class.
+      present: (n, k) bool, whether the place holds a class.
       cams: (n, k, h, w) float32, the raw class maps; averaged with those of the mirrored image, where asked for.
-      views: (n, 2, h, w) float32, the top class's map of the image and that of the mirrored image, mirrored back; where
-        maps are averaged.
+      mirror_pair: (n, 2, h, w) float32, the top class's map of the image and that of the mirrored image, mirrored back;
+        where maps are averaged.
       logits: (n, classes) float32, where asked for.
       embedding: (n, channels) float32, the pooled activations, where asked for.
       activations: (n, h, w, channels) float32, where asked for.
@@ -142,16 +143,22 @@ class Predictions(NamedTuple):
     probability: np.ndarray
     logit: np.ndarray
     rank: np.ndarray
+    present: np.ndarray
     cams: np.ndarray
     logits: np.ndarray | None = None
     embedding: np.ndarray | None = None
     activations: np.ndarray | None = None
-    views: np.ndarray | None = None
+    mirror_pair: np.ndarray | None = None
 
-    def select(self, rows) -> "Predictions":
+    def select(self, rows: np.ndarray | slice) -> "Predictions":
         """Returns the predictions of some of the images."""
-        held = {name: field for name, field in self._asdict().items() if field is not None}
-        return Predictions(**{name: field[rows] for name, field in held.items()})
+        return Predictions._make(None if field is None else field[rows] for field in self)
+
+    @classmethod
+    def concatenate(cls, parts: "list[Predictions]") -> "Predictions":
+        """Joins the predictions of consecutive images."""
+        fields = zip(*parts, strict=True)
+        return cls._make(None if field[0] is None else np.concatenate(field) for field in fields)
 
 
 @dataclass(frozen=True)

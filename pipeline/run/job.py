@@ -1,7 +1,6 @@
 """A run with all that is settled before it starts: which model, which names, which fingerprint."""
 
 import datetime
-import os
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,8 @@ from pipeline.config import Config
 from pipeline.run.fingerprint import fingerprint, recipe_of
 from transforms.model import load as model
 from transforms.output.layout import Layout
-from transforms.predict.engine import Engine, EngineSettings, shared_engine
-from transforms.store import files as store
-from transforms.worker.threads import num_cores
+from transforms.predict.engine_settings import EngineSettings
+from transforms.predict.engines import shared_engine
 
 
 @dataclass(frozen=True)
@@ -56,43 +54,20 @@ def settle(config: Config, layout: Layout) -> Job:
     Raises:
       UserError: the model can't be used, or its class names can't.
     """
-    chosen = engine_settings(config)
-    engine: Engine = shared_engine(chosen)
-    class_names = model.class_names(chosen.source, config.model.class_names, engine.num_classes)
-    recipe = recipe_of(config, model.fingerprint(chosen.source), class_names)
+    chosen = EngineSettings.resolve(config.model, config.cam, config.output)
+    engine, source = shared_engine(chosen), chosen.model.source
+    class_names = model.class_names(source, config.model.class_names, engine.num_classes)
+    recipe = recipe_of(config, model.fingerprint(source), class_names)
     run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     about = {
         "cambeam_version": __version__,
         "fingerprint": fingerprint(recipe),
         "model": {
-            "name": engine.classifier.name,
+            "name": engine.description.name,
             "fingerprint": recipe["model"],
-            "head": engine.classifier.head.description,
+            "head": engine.description.head,
         },
         "num_classes": engine.num_classes,
         "config": config.model_dump(exclude={"output": {"path"}, "input": {"pattern"}, "beam": True}),
     }
     return Job(config, layout, run_id, recipe, chosen, engine.side_px, class_names, about)
-
-
-def engine_settings(config: Config) -> EngineSettings:
-    """Returns the part of a configuration that concerns the model; a local path becomes absolute."""
-    source, cam, output = config.model.source, config.cam, config.output
-    if source not in model.BUILT_IN and store.is_local(source):
-        source = os.path.abspath(source)
-    return EngineSettings(
-        source,
-        config.model.preprocess,
-        config.model.precision,
-        **cam.model_dump(),
-        logits=output.logits,
-        embeddings=output.embeddings,
-        activations=output.activations,
-        batch_size=_batch_size(config),
-    )
-
-
-def _batch_size(config: Config) -> int:
-    """Returns the images of a batch; "auto" gives each core 16, of which a piece is made (see `engine.Engine`)."""
-    size = config.model.batch_size
-    return max(32, min(16 * num_cores(), 256)) if size == "auto" else size

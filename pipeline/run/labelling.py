@@ -20,7 +20,7 @@ from pipeline.run.graph import label_images
 from pipeline.run.job import Job, settle
 from pipeline.run.plan import make_plan
 from pipeline.run.work import Work, check_reachable, delete_temporary, find_work, layout_of, prepare
-from transforms.predict.engine import shared_engine
+from transforms.predict.engines import shared_engine
 from transforms.store import files as store
 from transforms.worker import live
 
@@ -104,7 +104,7 @@ def _label(config: Config, beam_flags: list[str], flags: RunFlags, console: rich
     if not beam_options.is_dry_run(options):
         prepare(layout, plan, work, job)
         if beam_options.is_remote(options):
-            staged = model_staging.stage(shared_engine(job.engine), layout, job.recipe["model"])
+            staged = model_staging.stage(job.engine, shared_engine(job.engine), layout, job.recipe["model"])
             job = dataclasses.replace(job, engine=staged)
     label_images(pipeline, job)
     if beam_options.only_builds_job(options):

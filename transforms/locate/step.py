@@ -41,8 +41,8 @@ def locate_batch(batch: ShardBatch, settings: BoxSettings) -> ShardBatch:
 
     pool = thread_pool("render")
     boxes = list(pool.map(locate, range(len(batch))))
-    views = predictions.views
-    consistency = [] if views is None else list(pool.map(lambda pair: agreement(pair[0], pair[1], settings), views))
+    pairs = predictions.mirror_pair
+    consistency = [] if pairs is None else list(pool.map(lambda pair: agreement(pair[0], pair[1], settings), pairs))
     metrics.count("boxes_found", sum(len(of_class) for of_image in boxes for of_class in of_image))
     return metrics.timed(batch.after("locate", started, boxes=boxes, consistency=consistency), "locate")
 

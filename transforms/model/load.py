@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from transforms.cam.settings import CamSettings
 from transforms.errors import UserError
 from transforms.model import demo as demo_model
+from transforms.model.settings import ModelSettings
 from transforms.store import files as store
 
 if TYPE_CHECKING:
@@ -55,34 +57,25 @@ class Classifier:
     float32_only: bool = False
 
 
-def load(
-    source: str, preprocess: str = "auto", method: str = "cam", resolution: int = 7, refine: str = "none"
-) -> Classifier:
+def load(settings: ModelSettings, cam: CamSettings) -> Classifier:
     """Loads a classifier.
-
-    Args:
-      source: "demo", "imagenet", the path of a .keras file, or a SavedModel's folder.
-      preprocess: a kind of `preprocess.PREPROCESSINGS`, or "auto" to tell by the model.
-      method: "cam" for models with a pooled head, "grad-cam" for any chain of layers behind the last feature maps.
-      resolution: 7 for features as the model has them, 14 for twice as many rows and columns (7 and 14 in ResNet-50).
-      refine: "affinity" adds the features of an earlier stage, see `affinity.propagate`; "none" does not.
 
     Raises:
       ModelError: there is no such model, it has no head to read class maps from, it can't have the resolution, or it
         can't be told how to preprocess images for it.
     """
-    maps = (method, resolution, refine)
+    source, preprocess = settings.source, settings.preprocess
     try:
         if source == "demo":
-            return _from_keras(demo_model.load(), "caffe" if preprocess == "auto" else preprocess, *maps)
+            return _from_keras(demo_model.load(), "caffe" if preprocess == "auto" else preprocess, cam)
         if source == "imagenet":
-            return _from_keras(load_imagenet(), "caffe" if preprocess == "auto" else preprocess, *maps)
+            return _from_keras(load_imagenet(), "caffe" if preprocess == "auto" else preprocess, cam)
         if source.endswith(".keras"):
-            return _from_keras(_load_keras(source), preprocess, *maps)
+            return _from_keras(_load_keras(source), preprocess, cam)
         if store.exists(store.join(source, "saved_model.pb")):
             from transforms.model import saved_model
 
-            if maps != ("cam", 7, "none"):
+            if (cam.method, cam.resolution, cam.refine) != ("cam", 7, "none"):
                 raise ModelError(
                     f"{source}: a SavedModel runs as it was saved, so that cam.method=grad-cam, cam.resolution=14 and "
                     "cam.refine=affinity need a .keras file"
@@ -216,18 +209,18 @@ def _load_keras(source: str):
             raise ModelError(f"{source} can't be loaded as a Keras model: {error}") from error
 
 
-def _from_keras(model, preprocess_kind: str, method: str, resolution: int, refine: str) -> Classifier:
+def _from_keras(model, preprocess_kind: str, cam: CamSettings) -> Classifier:
     from transforms.cam import affinity, grad_cam, head
     from transforms.graph import dilation, fold, layers
     from transforms.model import preprocess
 
     graph = layers.flatten(model)
-    found = grad_cam.find_head(graph) if method == "grad-cam" else head.find_head(graph)
+    found = grad_cam.find_head(graph) if cam.method == "grad-cam" else head.find_head(graph)
     if preprocess_kind == "auto":
         preprocess_kind = preprocess.guess(model.name, [call.kind for call in graph.calls])
     feature_graph = graph.until(found.features)
-    changes = dilation.remove_last_stride(feature_graph) if resolution == 14 else dilation.Dilation()
-    values = [found.features, affinity.find_stage(feature_graph)] if refine == "affinity" else [found.features]
+    changes = dilation.remove_last_stride(feature_graph) if cam.resolution == 14 else dilation.Dilation()
+    values = [found.features, affinity.find_stage(feature_graph)] if cam.refine == "affinity" else [found.features]
     return Classifier(
         name=model.name,
         side_px=side_px(model.inputs[0].shape),
@@ -235,7 +228,7 @@ def _from_keras(model, preprocess_kind: str, method: str, resolution: int, refin
         head=found,
         features=lambda dtype: fold.fold_values(feature_graph, values, dtype, changes),
         outputs=lambda images: model(images, training=False),
-        map_step=2 if resolution == 14 else 1,
+        map_step=2 if cam.resolution == 14 else 1,
     )
 
 

@@ -152,7 +152,7 @@ def _lists(values: np.ndarray) -> pa.ListArray:
 def _predictions(batch: ShardBatch, names: pa.Array, keep_cams: bool) -> pa.ListArray:
     """Returns the list of class predictions of every image; places that hold no class are left out."""
     predictions = batch.labelled
-    held = predictions.rank >= 0
+    held = predictions.present
     class_index = pa.array(predictions.class_index[held])
     cams = predictions.cams[held]
     count, height, width = cams.shape

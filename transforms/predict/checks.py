@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from transforms.model.load import Classifier, ModelError
 from transforms.records import Predictions
 
 IDENTITY_TOLERANCE = 1e-3  # of logits against the model's own, relative, in float32
@@ -12,7 +11,7 @@ LOGIT_TOLERANCE = 0.1  # by which the class that comes first in a narrow precisi
 MAP_TOLERANCE = 0.05  # of maps in a narrow precision against float32, relative to the range of the map
 
 
-def test_images(side_px: int) -> np.ndarray:
+def trial_images(side_px: int) -> np.ndarray:
     """Returns (4, side, side, 3) uint8: smooth noise, more like photographs than white noise is."""
     import cv2
 
@@ -21,37 +20,18 @@ def test_images(side_px: int) -> np.ndarray:
     return np.stack([cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_CUBIC) for image in coarse])
 
 
-def check_head(classifier: Classifier, source: str, pixels: np.ndarray, reference: Predictions) -> None:
-    """Compares the logits that the head makes of the features with the outputs of the model as it was loaded.
+def head_error(logits: np.ndarray, outputs: np.ndarray, softmax: bool) -> float:
+    """Returns by how much the logits that a head makes of the features differ from the model's own outputs.
 
-    Where the head is linear they are the means of the class maps plus the biases.
+    Where the head is linear they are the means of the class maps plus the biases. Outputs of softmax are compared by
+    their logarithms, up to the constant that softmax forgets, where they are not tiny.
 
     Args:
-      source: of the classifier, for people.
-      pixels: (n, side, side, 3) uint8 images.
-      reference: their predictions in float32, with logits.
+      logits, outputs: (n, classes).
+      softmax: whether the outputs are probabilities.
 
-    Raises:
-      ModelError: they differ.
-    """
-    import tensorflow as tf
-
-    from transforms.model.preprocess import preprocess
-
-    assert reference.logits is not None
-    outputs = np.asarray(classifier.outputs(preprocess(tf.constant(pixels), classifier.preprocess)), np.float32)
-    error = _identity_error(reference.logits, outputs, classifier.head.softmax)
-    if not error < IDENTITY_TOLERANCE:
-        raise ModelError(
-            f"{source}: the mean of a class map plus its bias differs from the logit by {error:.1e} of the largest, "
-            f"more than {IDENTITY_TOLERANCE:.0e}: the head {classifier.head.description} was misread"
-        )
-
-
-def _identity_error(logits: np.ndarray, outputs: np.ndarray, softmax: bool) -> float:
-    """Returns the largest difference of two (n, classes) outputs, relative to the largest logit.
-
-    Softmax outputs are compared by their logarithms, up to the constant that softmax forgets, where they are not tiny.
+    Returns:
+      The largest difference, relative to the largest logit; infinity where there are other numbers of classes.
     """
     if logits.shape != outputs.shape:
         return math.inf

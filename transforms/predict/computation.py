@@ -1,7 +1,6 @@
 """What is computed of a batch of images: scores, the most probable classes and their maps, in TensorFlow operations."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -9,59 +8,61 @@ from transforms.cam.activation import class_activation_maps
 from transforms.cam.affinity import propagate
 from transforms.model.load import Classifier
 from transforms.model.preprocess import preprocess
-
-if TYPE_CHECKING:
-    from transforms.predict.engine import EngineSettings
+from transforms.predict.engine_settings import EngineSettings
 
 
 def infer(
     classifier: Classifier,
     features: Callable[[tf.Tensor], list[tf.Tensor]],
-    settings: "EngineSettings",
+    settings: EngineSettings,
     images: tf.Tensor,
     labels: tf.Tensor,
+    labelled: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
     """Labels a batch.
 
     Args:
       features: one of the classifier's, of the precision to be used.
       images: (n, side, side, 3) uint8 RGB.
-      labels: (n,) int32, -1 where there is none.
+      labels: (n,) int32, the images' own.
+      labelled: (n,) bool, whether an image has one.
 
     Returns:
       The fields of `Predictions`, those of them that are asked for.
     """
-    head, step = classifier.head, classifier.map_step
+    head, step, cam = classifier.head, classifier.map_step, settings.cam
     inputs = preprocess(images, classifier.preprocess)
-    if settings.flip:
+    if cam.flip:
         inputs = tf.concat([inputs, inputs[:, :, ::-1]], axis=0)
-    num_views = 2 if settings.flip else 1
-    views = list(zip(*(tf.split(tf.cast(maps, tf.float32), num_views) for maps in features(inputs)), strict=True))
-    activations = views[0][0][:, ::step, ::step]
+    parts = 2 if cam.flip else 1
+    of_parts = list(zip(*(tf.split(tf.cast(maps, tf.float32), parts) for maps in features(inputs)), strict=True))
+    activations = of_parts[0][0][:, ::step, ::step]
     logits = head.logits(activations)
-    logit, class_index = tf.math.top_k(logits, min(settings.top_k, head.num_classes))
+    logit, class_index = tf.math.top_k(logits, min(cam.top_k, head.num_classes))
     rank = tf.zeros_like(class_index) + tf.range(class_index.shape[1])
-    if settings.include_label:
-        class_index, logit, rank = _append_label(labels, logits, class_index, logit, rank)
+    present = tf.ones_like(class_index, tf.bool)
+    if cam.include_label:
+        class_index, logit, rank, present = _append_label(labels, labelled, logits, class_index, logit, rank, present)
 
     def class_maps(dense: tf.Tensor, *stages: tf.Tensor) -> tf.Tensor:
         weights = head.class_weights(dense[:, ::step, ::step], class_index)
-        if settings.weights == "positive":
+        if cam.weights == "positive":
             weights = tf.nn.relu(weights)
         cams = tf.transpose(class_activation_maps(dense, weights), (0, 3, 1, 2))
         return propagate(cams, *stages) if stages else cams
 
-    cams = class_maps(*views[0])
+    cams = class_maps(*of_parts[0])
     result = {
         "class_index": class_index,
         "probability": tf.exp(logit - tf.reduce_logsumexp(logits, axis=1, keepdims=True)),
         "logit": logit,
         "rank": rank,
+        "present": present,
         "cams": cams,
     }
-    if settings.flip:
-        mirrored = class_maps(*views[1])[..., ::-1]
-        result |= {"cams": (cams + mirrored) / 2, "views": tf.stack([cams[:, 0], mirrored[:, 0]], axis=1)}
+    if cam.flip:
+        mirrored = class_maps(*of_parts[1])[..., ::-1]
+        result |= {"cams": (cams + mirrored) / 2, "mirror_pair": tf.stack([cams[:, 0], mirrored[:, 0]], axis=1)}
     if settings.logits:
         result["logits"] = logits
     if settings.embeddings:
@@ -71,16 +72,16 @@ def infer(
     return result
 
 
-def _append_label(labels, logits, class_index, logit, rank):
-    """Adds each image's own label as one more class; its rank is -1 where it is absent or among the others already."""
-    known = (labels >= 0) & (labels < logits.shape[1])
+def _append_label(labels, labelled, logits, class_index, logit, rank, present):
+    """Adds each image's own label as one more class, present where there is one and it is not among the others."""
+    known = labelled & (labels >= 0) & (labels < logits.shape[1])
     label = tf.where(known, labels, 0)[:, None]
     label_logit = tf.gather(logits, label, batch_dims=1)
     label_rank = tf.reduce_sum(tf.cast(logits > label_logit, tf.int32), axis=1, keepdims=True)
     new = known[:, None] & tf.reduce_all(class_index != label, axis=1, keepdims=True)
-    label_rank = tf.where(new, tf.maximum(label_rank, class_index.shape[1]), -1)
     return (
         tf.concat([class_index, label], axis=1),
         tf.concat([logit, label_logit], axis=1),
-        tf.concat([rank, label_rank], axis=1),
+        tf.concat([rank, tf.maximum(label_rank, class_index.shape[1])], axis=1),
+        tf.concat([present, new], axis=1),
     )

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
 from transforms.predict import checks
-from transforms.predict.engine import Engine, EngineSettings, concatenate, shared_engine
+from transforms.predict.engine import Engine, Labels
+from transforms.predict.engine_settings import EngineSettings
+from transforms.predict.engines import engine_builder, shared_engine
 from transforms.records import ErrorType, Predictions, Reject, ShardBatch, Stage
 from transforms.worker import metrics
 
@@ -21,19 +23,21 @@ class CamModelHandler(ModelHandler[ShardBatch, ShardBatch, Engine]):
 
     def __init__(self, settings: EngineSettings):
         super().__init__()
-        self._settings = settings
+        self._settings, self._build = settings, engine_builder(settings)
 
     def load_model(self) -> Engine:
-        return shared_engine(self._settings)
+        return shared_engine(self._settings, self._build)
 
     def should_skip_batching(self) -> bool:
         return True
 
-    def run_inference(self, batch: ShardBatch, model: Engine, inference_args=None) -> Sequence[ShardBatch]:
+    def run_inference(  # type: ignore[override]  # RunInference hands over the elements themselves: they are batches
+        self, batch: ShardBatch, model: Engine, inference_args: dict[str, Any] | None = None
+    ) -> Sequence[ShardBatch]:
         if batch.pixels is None:
             return [batch]
         started = time.perf_counter()
-        labels = np.array([-1 if image.label is None else image.label for image in batch.images], np.int32)
+        labels = [image.label for image in batch.images]
         rows, predictions, failures = predict_or_bisect(model, batch.pixels, labels)
         rejected = [
             Reject(image.image_id, image.uri, image.index_in_shard, Stage.PREDICT, *failures[row])
@@ -54,7 +58,7 @@ class CamModelHandler(ModelHandler[ShardBatch, ShardBatch, Engine]):
         )
         return [metrics.timed(labelled, "predict")]
 
-    def get_num_bytes(self, batch: ShardBatch) -> int:
+    def get_num_bytes(self, batch: ShardBatch) -> int:  # type: ignore[override]
         return 0 if batch.pixels is None else batch.pixels.nbytes
 
     def get_metrics_namespace(self) -> str:
@@ -69,7 +73,7 @@ class Failure(NamedTuple):
 
 
 def predict_or_bisect(
-    model: Engine, pixels: np.ndarray, labels: np.ndarray
+    model: Engine, pixels: np.ndarray, labels: Labels
 ) -> tuple[list[int], Predictions | None, dict[int, Failure]]:
     """Labels what can be labelled of a batch; a batch that fails is halved until the cause is alone.
 
@@ -102,9 +106,9 @@ def predict_or_bisect(
 
     label(0, len(pixels))
     if [failure.error_type for failure in failures.values()].count(ErrorType.INFERENCE_FAILED) == len(pixels):
-        good = checks.test_images(model.side_px)
+        good = checks.trial_images(model.side_px)
         try:
-            model.predict(good, np.full(len(good), -1, np.int32))
+            model.predict(good, [None] * len(good))
         except Exception as error:
             raise RuntimeError(f"the model fails on every image: {failures[0].message}") from error
-    return rows, concatenate(parts) if rows else None, failures
+    return rows, Predictions.concatenate(parts) if rows else None, failures

@@ -10,7 +10,7 @@ from pipeline import cli
 from pipeline.inspect.memory import peak_bytes
 from tests.exported import Labelled, write_output
 from transforms.output.layout import Layout
-from transforms.predict.device import configure_tensorflow
+from transforms.predict.tensorflow_device import configure_tensorflow
 from transforms.store import files as store
 from transforms.worker.threads import num_cores
 

@@ -6,7 +6,7 @@ from pipeline import config
 from pipeline.run import graph
 from pipeline.run.job import Job
 from transforms.output.layout import Layout
-from transforms.predict.engine import EngineSettings
+from transforms.predict.engine_settings import EngineSettings
 
 CHAIN = ("ReadShard", "Predict", "Locate", "Render", "WriteShard")
 
@@ -14,7 +14,7 @@ CHAIN = ("ReadShard", "Predict", "Locate", "Render", "WriteShard")
 def stages_of(folder, **settings):
     """Returns the names of the transforms in each stage that the in-process runner makes of the graph."""
     parsed = config.parse({"model": {"source": "demo"}} | settings)
-    job = Job(parsed, Layout(folder), "run", {}, EngineSettings("demo"), 224, [str(n) for n in range(8)], {})
+    job = Job(parsed, Layout(folder), "run", {}, EngineSettings(), 224, [str(n) for n in range(8)], {})
     runner = fn_runner.FnApiRunner()
     pipeline = beam.Pipeline(runner=runner)
     graph.label_images(pipeline, job)

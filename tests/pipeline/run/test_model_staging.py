@@ -6,11 +6,13 @@ import pytest
 
 from pipeline import cli
 from pipeline.run import beam_options, model_staging
-from tests.factories import tiny_model, write_samples
+from tests.factories import FakeEngine, engine_settings, tiny_model, write_samples
 from transforms.model import load as model
 from transforms.output.layout import Layout
 from transforms.predict import checks
-from transforms.predict.engine import Engine, EngineSettings
+from transforms.predict.engine import Engine
+from transforms.predict.engine_settings import EngineSettings
+from transforms.predict.tensorflow_engine import TensorFlowEngine
 
 
 @pytest.fixture(scope="module")
@@ -20,44 +22,44 @@ def keras_file(tmp_path_factory):
     return path
 
 
-def built(source, **settings) -> Engine:
-    return Engine(EngineSettings(str(source), precision="float32", **settings))
+def settings_of(source, **settings) -> EngineSettings:
+    return engine_settings(str(source), precision="float32", **settings)
 
 
 def logits(engine: Engine) -> np.ndarray:
-    pixels = checks.test_images(engine.side_px)
-    return engine.predict(pixels, np.full(len(pixels), -1, np.int32)).logit
+    pixels = checks.trial_images(engine.side_px)
+    return engine.predict(pixels, [None] * len(pixels)).logit
 
 
 def test_a_keras_file_is_copied_once_and_works_without_the_original(keras_file, tmp_path):
     original = tmp_path / "mine.keras"
     original.write_bytes(keras_file.read_bytes())
-    engine, layout = built(original), Layout(str(tmp_path / "out"))
+    settings, layout = settings_of(original), Layout(str(tmp_path / "out"))
     fingerprint = model.fingerprint(str(original))
+    engine = TensorFlowEngine(settings)
 
-    staged = model_staging.stage(engine, layout, fingerprint)
-    assert staged.source == str(tmp_path / "out" / "_model" / fingerprint / "mine.keras")
-    assert staged.preprocess == "none"  # which "auto" told from the model's Rescaling layer
-    copied = os.stat(staged.source)
-    assert model_staging.stage(engine, layout, fingerprint) == staged
-    assert os.stat(staged.source).st_mtime_ns == copied.st_mtime_ns
+    staged = model_staging.stage(settings, engine, layout, fingerprint)
+    assert staged.model.source == str(tmp_path / "out" / "_model" / fingerprint / "mine.keras")
+    assert staged.model.preprocess == "none"  # which "auto" told from the model's Rescaling layer
+    copied = os.stat(staged.model.source)
+    assert model_staging.stage(settings, engine, layout, fingerprint) == staged
+    assert os.stat(staged.model.source).st_mtime_ns == copied.st_mtime_ns
     assert not list(pathlib.Path(layout.temporary_folder).glob("*"))
 
     original.unlink()
-    np.testing.assert_array_equal(logits(Engine(staged)), logits(engine))
+    np.testing.assert_array_equal(logits(TensorFlowEngine(staged)), logits(engine))
 
 
 def test_a_saved_model_is_copied_with_all_its_files(tmp_path):
     folder = tmp_path / "saved"
     tiny_model().export(folder, verbose=False)
-    engine = built(folder, preprocess="none")
-    staged = model_staging.stage(engine, Layout(str(tmp_path / "out")), "0123456789abcdef")
-    assert staged.source == str(tmp_path / "out" / "_model" / "0123456789abcdef")
+    staged = model_staging.stage(settings_of(folder), FakeEngine(), Layout(str(tmp_path / "out")), "0123456789abcdef")
+    assert staged.model.source == str(tmp_path / "out" / "_model" / "0123456789abcdef")
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    copy = pathlib.Path(staged.source)
+    copy = pathlib.Path(staged.model.source)
     assert "variables/variables.index" in names
     assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()) == names
-    assert model.fingerprint(staged.source) == model.fingerprint(str(folder))
+    assert model.fingerprint(staged.model.source) == model.fingerprint(str(folder))
 
 
 def test_the_imagenet_model_is_saved_as_a_keras_file(monkeypatch, tmp_path, keras_file):
@@ -66,21 +68,20 @@ def test_the_imagenet_model_is_saved_as_a_keras_file(monkeypatch, tmp_path, kera
     loads = []
     loaded = keras.saving.load_model(keras_file)
     monkeypatch.setattr(model, "load_imagenet", lambda: loads.append(1) or loaded)
-    engine = built("imagenet")
-    staged = model_staging.stage(engine, Layout(str(tmp_path / "out")), "f")
-    assert staged.source.endswith("/_model/f/resnet50.keras")
-    assert staged.preprocess == "caffe"
-    np.testing.assert_array_equal(logits(Engine(staged)), logits(engine))
-    assert model_staging.stage(engine, Layout(str(tmp_path / "out")), "f") == staged
+    settings, layout = settings_of("imagenet"), Layout(str(tmp_path / "out"))
+    engine = TensorFlowEngine(settings)
+    staged = model_staging.stage(settings, engine, layout, "f")
+    assert staged.model.source.endswith("/_model/f/resnet50.keras")
+    assert staged.model.preprocess == "caffe"
+    np.testing.assert_array_equal(logits(TensorFlowEngine(staged)), logits(engine))
+    assert model_staging.stage(settings, engine, layout, "f") == staged
     assert len(loads) == 2  # by the engine, and to save it once
 
 
 @pytest.mark.parametrize("source", ["demo", "gs://bucket/model.keras"])
 def test_what_workers_can_read_is_left_where_it_is(source, tmp_path):
-    class Unused:
-        settings = EngineSettings(source)
-
-    assert model_staging.stage(Unused(), Layout(str(tmp_path / "out")), "f") is Unused.settings
+    settings = settings_of(source)
+    assert model_staging.stage(settings, FakeEngine(), Layout(str(tmp_path / "out")), "f") is settings
     assert not (tmp_path / "out").exists()
 
 

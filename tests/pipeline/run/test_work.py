@@ -11,7 +11,7 @@ from tests.factories import shard
 from transforms.errors import UserError
 from transforms.output.layout import Layout
 from transforms.output.plan import read_plan, write_plan
-from transforms.predict.engine import EngineSettings
+from transforms.predict.engine_settings import EngineSettings
 from transforms.store import files as store
 
 A, B, C, D = (shard(f"/data/{name}.tar") for name in "abcd")
@@ -20,7 +20,7 @@ OTHER = {"model": "m", "config": {"boxes": {"threshold_frac": 0.5}}}
 
 
 def job(layout, recipe):
-    return Job(Config(), layout, "run", recipe, EngineSettings("demo"), 224, ["cat"], {})
+    return Job(Config(), layout, "run", recipe, EngineSettings(), 224, ["cat"], {})
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.factories import engine_settings
 from tests.small_models import engine_of, pixels, predict, randomize, resnet
 from transforms.cam.head import find_head
 from transforms.graph.dilation import DilationError, remove_last_stride
 from transforms.graph.fold import fold
 from transforms.graph.layers import flatten
 from transforms.model.load import ModelError
-from transforms.predict.engine import Engine, EngineSettings
+from transforms.predict.tensorflow_engine import TensorFlowEngine
 
 
 def feature_maps(model, images):
@@ -70,9 +71,11 @@ def test_real_model(real_data, tmp_path):
     path = str(tmp_path / "real.keras")
     subprocess.run([sys.executable, real_data / "build_model.py", path], check=True, capture_output=True)
     images = np.stack([keras.utils.img_to_array(np.full((224, 224, 3), 90)), *pixels(2, 224)]).astype(np.uint8)
-    settings = EngineSettings(path, "torch", "float32", top_k=3)
-    coarse = predict(Engine(settings), images)
-    dense = predict(Engine(EngineSettings(path, "torch", "float32", top_k=3, resolution=14)), images)
+    settings = {"preprocess": "torch", "precision": "float32", "top_k": 3}
+    coarse, dense = (
+        predict(TensorFlowEngine(engine_settings(path, **settings, resolution=resolution)), images)
+        for resolution in (7, 14)
+    )
     np.testing.assert_array_equal(dense.cams[..., ::2, ::2], coarse.cams)
     np.testing.assert_array_equal(dense.logit, coarse.logit)
 

@@ -46,7 +46,7 @@ def test_located_batches_carry_the_agreement(tmp_path):
     flipped = predict(engine_of(resnet(), tmp_path, flip=True), images)
     located = locate_batch(batch(flipped), SETTINGS)
     for row, consistency in enumerate(located.consistency):
-        one, mirrored = (find_boxes(view, SETTINGS)[0] for view in flipped.views[row])
+        one, mirrored = (find_boxes(cam, SETTINGS)[0] for cam in flipped.mirror_pair[row])
         assert consistency == pytest.approx(iou(one, mirrored))
         assert located.boxes[row][0][0][:4] == find_boxes(flipped.cams[row, 0], SETTINGS)[0][:4]
-    assert locate_batch(batch(flipped._replace(views=None)), SETTINGS).consistency == []
+    assert locate_batch(batch(flipped._replace(mirror_pair=None)), SETTINGS).consistency == []

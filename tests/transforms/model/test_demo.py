@@ -5,11 +5,12 @@ import pytest
 from pipeline.demo import command as demo
 from pipeline.demo import scenes
 from tests.factories import encode, image
-from transforms.cam.settings import CamSettings
 from transforms.locate.boxes import find_boxes, iou, to_original
 from transforms.locate.settings import BoxSettings
 from transforms.model import demo as demo_model
-from transforms.predict.engine import Engine, EngineSettings
+from transforms.model.settings import ModelSettings
+from transforms.predict.engine_settings import EngineSettings
+from transforms.predict.tensorflow_engine import TensorFlowEngine
 from transforms.read import decode as images
 
 FIRST_UNSEEN, UNSEEN = 500_000, 100  # training draws from a million on, the demo from zero on
@@ -20,8 +21,8 @@ def labelled():
     """100 scenes that the training never saw, and what the demo model says of them."""
     drawn = [scenes.draw_scene(seed) for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + UNSEEN)]
     decoded = [images.decode(encode(scene.image, "JPEG", quality=95), 224) for scene in drawn]
-    engine = Engine(EngineSettings("demo", weights=CamSettings().weights))
-    return drawn, engine.predict(np.stack([each.pixels for each in decoded]), np.full(UNSEEN, -1, np.int32))
+    engine = TensorFlowEngine(EngineSettings(model=ModelSettings(source="demo")))
+    return drawn, engine.predict(np.stack([each.pixels for each in decoded]), [None] * UNSEEN)
 
 
 def test_top_1_accuracy_is_at_least_97_percent(labelled):

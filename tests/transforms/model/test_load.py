@@ -2,8 +2,14 @@ import keras
 import pytest
 
 from tests.factories import tiny_model
+from transforms.cam.settings import CamSettings
 from transforms.model import load as model
 from transforms.model.load import ModelError
+from transforms.model.settings import ModelSettings
+
+
+def load(source, **settings):
+    return model.load(ModelSettings(source=source, **settings), CamSettings())
 
 
 @pytest.fixture
@@ -16,7 +22,7 @@ def save(tmp_path):
 
 
 def test_a_keras_file_is_features_and_a_head(save):
-    loaded = model.load(save(tiny_model()))
+    loaded = load(save(tiny_model()))
     assert (loaded.name, loaded.side_px, loaded.preprocess, loaded.head.softmax) == ("tiny", 32, "none", False)
     assert loaded.head.weights.shape == (8, 5)
 
@@ -28,7 +34,7 @@ def with_input(*shape):
 
 
 def test_a_model_of_any_size_is_used_at_224(save):
-    assert model.load(save(with_input(None, None, 3))).side_px == 224
+    assert load(save(with_input(None, None, 3))).side_px == 224
 
 
 @pytest.mark.parametrize(
@@ -37,14 +43,14 @@ def test_a_model_of_any_size_is_used_at_224(save):
 )
 def test_inputs_that_are_no_square_rgb_images(save, shape, expected):
     with pytest.raises(ModelError, match=expected):
-        model.load(save(with_input(*shape)))
+        load(save(with_input(*shape)))
 
 
 def test_a_missing_head_is_named_with_the_file(save):
     inputs = keras.Input((8, 8, 3))
     path = save(keras.Model(inputs, keras.layers.Dense(2, name="fc")(keras.layers.Flatten()(inputs)), name="resnet50"))
     with pytest.raises(ModelError, match=r"m\.keras: class activation maps need .* this one ends in fc \(Dense\)"):
-        model.load(path)
+        load(path)
 
 
 def test_unknown_preprocessing_is_asked_for_and_can_be_set(save):
@@ -52,15 +58,15 @@ def test_unknown_preprocessing_is_asked_for_and_can_be_set(save):
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     path = save(keras.Model(inputs, keras.layers.Dense(2)(x), name="mine"))
     with pytest.raises(ModelError, match=r"set model\.preprocess"):
-        model.load(path)
-    assert model.load(path, "torch").preprocess == "torch"
+        load(path)
+    assert load(path, preprocess="torch").preprocess == "torch"
 
 
 def test_code_in_a_model_file_is_not_run(save):
     inputs = keras.Input((8, 8, 3))
     path = save(keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)))
     with pytest.raises(ModelError, match="can't be loaded as a Keras model"):
-        model.load(path)
+        load(path)
 
 
 def test_fingerprints_tell_contents_apart(save):
@@ -95,6 +101,6 @@ def test_imagenet_without_a_network_says_where_to_put_the_files(monkeypatch):
     monkeypatch.setattr(keras.applications.imagenet_utils, "decode_predictions", fail)
     advice = r"no network.*put Keras' files resnet50_.*\.h5 and imagenet_class_index\.json into .*or pass your own"
     with pytest.raises(ModelError, match=advice):
-        model.load("imagenet")
+        load("imagenet")
     with pytest.raises(ModelError, match=advice):
         model.class_names("imagenet", None, 1000)

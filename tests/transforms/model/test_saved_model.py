@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.factories import engine_settings
 from tests.small_models import engine_of, features, flatten_and_dense, pixels, predict, randomize, resnet
 from transforms.model.load import ModelError
-from transforms.predict.engine import Engine, EngineSettings
+from transforms.predict.tensorflow_engine import TensorFlowEngine
 
 
 def softmax_resnet():
@@ -35,6 +36,11 @@ def exported(model, folder) -> str:
     return str(folder / "exported")
 
 
+def keras_file(model, folder) -> str:
+    model.save(folder / "model.keras")
+    return str(folder / "model.keras")
+
+
 def saved(model, folder) -> str:
     tf.saved_model.save(model, folder / "saved")
     return str(folder / "saved")
@@ -53,20 +59,19 @@ def test_equals_the_keras_file(tmp_path, build, save):
     model, images = build(), pixels()
     expected = predict(engine_of(model, tmp_path, top_k=5, weights="positive", flip=True), images)
     # in no other precision than its own, whatever the processor would have
-    settings = EngineSettings(save(model, tmp_path), "tf", "bfloat16", top_k=5, weights="positive", flip=True)
-    engine = Engine(settings)
+    engine = load(save(model, tmp_path), precision="bfloat16", top_k=5, weights="positive", flip=True)
     got = predict(engine, images)
     assert engine.device.precision == "float32"
     np.testing.assert_array_equal(got.class_index, expected.class_index)
-    for name in ("probability", "logit", "cams", "views"):
+    for name in ("probability", "logit", "cams", "mirror_pair"):
         np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=1e-4)
 
 
 def load(path: str, preprocess: str = "tf", **settings):
-    return Engine(EngineSettings(path, preprocess, **settings))
+    return TensorFlowEngine(engine_settings(path, preprocess=preprocess, **settings))
 
 
-@pytest.mark.parametrize("save", [exported, lambda model, folder: engine_of(model, folder).settings.source])
+@pytest.mark.parametrize("save", [exported, keras_file])
 def test_models_on_stores_are_copied_to_be_loaded_and_the_copies_removed(tmp_path, monkeypatch, save):
     path = save(resnet(), tmp_path)
     make_folder, copies = tempfile.mkdtemp, []

@@ -65,8 +65,8 @@ def test_maps_are_row_major():
 
 
 def test_places_that_hold_no_class_are_left_out():
-    rank = np.array([[0, 1, -1], [0, 1, 5]], np.int32)
-    found = predictions(2, top_k=3, rank=rank)
+    rank, present = np.array([[0, 1, 7], [0, 1, 5]], np.int32), np.array([[True, True, False], [True, True, True]])
+    found = predictions(2, top_k=3, rank=rank, present=present)
     boxes = [[[Box(k, 0, k + 1, 1, 1, 1)] for k in range(3)] for _ in range(2)]
     rows = table_of(labelled_batch(2, predictions=found, boxes=boxes)).to_pylist()
     assert [[p["rank"] for p in row["predictions"]] for row in rows] == [[0, 1], [0, 1, 5]]

@@ -4,9 +4,8 @@ import pytest
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.testing.util import assert_that
 
-from tests.factories import FakeEngine, image, labelled_batch, reject, shard
-from transforms.predict import step as predict
-from transforms.predict.engine import EngineSettings
+from tests.factories import FakeEngine, engine_settings, image, labelled_batch, reject, shard
+from transforms.predict import engines
 from transforms.predict.step import CamModelHandler, predict_or_bisect
 from transforms.records import ErrorType, ShardBatch, Stage
 
@@ -17,7 +16,7 @@ def pixels_of(*values):
 
 def bisect(*values):
     engine = FakeEngine()
-    rows, found, failures = predict_or_bisect(engine, pixels_of(*values), np.full(len(values), -1, np.int32))
+    rows, found, failures = predict_or_bisect(engine, pixels_of(*values), [None] * len(values))
     classes = [] if found is None else found.class_index.ravel().tolist()
     return rows, classes, {row: failure.error_type for row, failure in failures.items()}, engine.sizes
 
@@ -51,7 +50,7 @@ def test_every_image_of_a_batch_may_fail_but_not_those_that_are_known_to_be_good
     images = [13] * count
     assert bisect(*images)[:3] == ([], [], dict.fromkeys(range(count), ErrorType.INFERENCE_FAILED))
     with pytest.raises(RuntimeError, match="the model fails on every image: RuntimeError: out of order"):
-        predict_or_bisect(BrokenEngine(), pixels_of(*images), np.full(count, -1, np.int32))
+        predict_or_bisect(BrokenEngine(), pixels_of(*images), [None] * count)
 
 
 def unlabelled(*values, first=10, rejects=()):
@@ -61,7 +60,7 @@ def unlabelled(*values, first=10, rejects=()):
 
 def test_images_that_fail_become_rejects_in_their_place():
     batch = unlabelled(1, 13, 3, rejects=[reject(13)])
-    (labelled,) = CamModelHandler(EngineSettings("demo")).run_inference(batch, FakeEngine())
+    (labelled,) = CamModelHandler(engine_settings()).run_inference(batch, FakeEngine())
     assert [kept.index_in_shard for kept in labelled.images] == [10, 12]
     assert len(labelled.predictions.class_index) == 2
     assert labelled.pixels is None  # no longer needed
@@ -80,36 +79,34 @@ def test_labels_reach_the_model():
 
     class Recorder(FakeEngine):
         def predict(self, pixels, labels):
-            seen.extend(labels.tolist())
+            seen.extend(labels)
             return super().predict(pixels, labels)
 
     batch = unlabelled(1, 2)
     batch.images[0] = image(10, label=4)
-    CamModelHandler(EngineSettings("demo")).run_inference(batch, Recorder())
-    assert seen == [4, -1]
+    CamModelHandler(engine_settings()).run_inference(batch, Recorder())
+    assert seen == [4, None]
 
 
 @pytest.mark.parametrize("values", [(14,), (13, 13), (13, 14)])
 def test_a_batch_that_fails_altogether_is_rejects_only(values):
-    (labelled,) = CamModelHandler(EngineSettings("demo")).run_inference(unlabelled(*values), FakeEngine())
+    (labelled,) = CamModelHandler(engine_settings()).run_inference(unlabelled(*values), FakeEngine())
     assert (labelled.images, labelled.predictions) == ([], None)
     assert [reject.index_in_shard for reject in labelled.rejects] == [10 + place for place in range(len(values))]
 
 
 @pytest.mark.parametrize("empty", [labelled_batch(0), labelled_batch(0, rejected=2)])
 def test_batches_without_images_skip_the_model(empty):
-    assert CamModelHandler(EngineSettings("demo")).run_inference(empty, None) == [empty]
+    assert CamModelHandler(engine_settings()).run_inference(empty, None) == [empty]
 
 
 def test_under_run_inference_each_batch_stays_one_element(monkeypatch):
-    engine = FakeEngine()
-    monkeypatch.setattr(predict, "shared_engine", lambda settings: engine)
+    monkeypatch.setattr(engines, "ENGINES", [engines.EngineKind(FakeEngine)])
     batches = [unlabelled(1, 2, 3, 4, 5), unlabelled(6), labelled_batch(0)]
 
     def check(labelled):
-        assert sorted(len(batch) for batch in labelled) == [0, 1, 5]
+        assert sorted((len(batch), batch.device) for batch in labelled) == [(0, ""), (1, "a fake"), (5, "a fake")]
 
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        handler = CamModelHandler(EngineSettings("demo"))
+        handler = CamModelHandler(engine_settings())
         assert_that(pipeline | beam.Create(batches) | RunInference(handler), check)
-    assert sorted(engine.sizes) == [1, 5]

@@ -10,10 +10,11 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipeline import config
 from pipeline.run import graph
-from tests.factories import FakeEngine, encode, gradient, shard, write_tar
+from pipeline.run.job import Job
+from tests.factories import FakeEngine, encode, engine_settings, gradient, shard, write_tar
+from transforms.output.layout import Layout
 from transforms.output.plan import write_plan
-from transforms.predict import step as predict
-from transforms.predict.engine import EngineSettings
+from transforms.predict import engines
 from transforms.worker.metrics import NAMESPACE
 
 DOCS = pathlib.Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -29,19 +30,10 @@ OF_BEAM = {
 
 def run(folder, shards):
     """Runs the graph with a fake model of batches of 4; returns the counters and the distributions by name."""
-    plan = folder / "plan.jsonl"
-    write_plan(str(plan), shards, f"{plan}.part")
-    job = graph.Job(
-        config.parse({"model": {"source": "demo"}, "failures": {"max_fraction": 1.0}}),
-        str(folder / "out"),
-        "run",
-        str(plan),
-        "f",
-        EngineSettings("demo", batch_size=4),
-        32,
-        [str(number) for number in range(256)],
-        {},
-    )
+    settings = config.parse({"model": {"source": "demo"}, "failures": {"max_fraction": 1.0}})
+    layout, names = Layout(str(folder / "out")), [str(number) for number in range(256)]
+    job = Job(settings, layout, "run", {}, engine_settings(batch_size=4), 32, names, {})
+    write_plan(job.plan_path, shards, f"{job.plan_path}.part")
     pipeline = beam.Pipeline(runner=FnApiRunner())
     graph.label_images(pipeline, job)
     result = pipeline.run()
@@ -54,8 +46,7 @@ def run(folder, shards):
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """A shard of six good images, one that is no image and one that the model fails on; and the same again."""
-    engine = FakeEngine()
-    monkeypatch.setattr(predict, "shared_engine", lambda settings: engine)
+    monkeypatch.setattr(engines, "ENGINES", [engines.EngineKind(FakeEngine)])
     good = encode(gradient())
     thirteen = encode(np.full((32, 32, 3), 13, np.uint8))
     contents = [good, good, b"no image", good, good, thirteen, good, good]
