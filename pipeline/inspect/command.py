@@ -14,7 +14,7 @@ from pipeline.exit_code import ExitCode
 from pipeline.inspect.memory import peak_bytes
 from pipeline.rows.output import Output, open_output
 from pipeline.run.fingerprint import fingerprint
-from transforms.model import load as model
+from transforms.model import sources
 from transforms.output.plan import input_version, shard_paths
 from transforms.predict.engine_settings import EngineSettings
 from transforms.predict.engines import shared_engine
@@ -29,15 +29,15 @@ _NAMED = 3  # of many shards
 def inspect_model(config: Config, console: rich.console.Console) -> ExitCode:
     """Loads a model and prints its head, its precision, and its speed and memory on this machine."""
     chosen = EngineSettings.resolve(config.model, config.cam, config.output)
-    source, size, engine = chosen.model.source, chosen.batch_size, shared_engine(chosen)
+    source, size, engine = sources.find(chosen.model.source), chosen.batch_size, shared_engine(chosen)
     described, device = engine.description, engine.device
-    names = model.class_names(source, config.model.class_names, engine.num_classes)
+    names = sources.class_names(chosen.model, engine.num_classes)
     pixels = np.zeros((size, engine.side_px, engine.side_px, 3), np.uint8)
     memory = peak_bytes(lambda: engine.predict(pixels, [None] * size), device.is_gpu)
     speed = _images_per_second(lambda: engine.predict(pixels, [None] * size), size)
-    table = _table(source)
+    table = _table(source.location)
     table.add_row("model", described.name)
-    table.add_row("fingerprint", model.fingerprint(source))
+    table.add_row("fingerprint", source.fingerprint())
     table.add_row("head", described.head)
     table.add_row("input", f"{engine.side_px}x{engine.side_px}, preprocessing {described.preprocess}")
     table.add_row("classes", f"{engine.num_classes}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import __version__
 from pipeline.config import Config
 from pipeline.run.fingerprint import fingerprint, recipe_of
-from transforms.model import load as model
+from transforms.model import sources
 from transforms.output.layout import Layout
 from transforms.predict.engine_settings import EngineSettings
 from transforms.predict.engines import shared_engine
@@ -55,9 +55,9 @@ def settle(config: Config, layout: Layout) -> Job:
       UserError: the model can't be used, or its class names can't.
     """
     chosen = EngineSettings.resolve(config.model, config.cam, config.output)
-    engine, source = shared_engine(chosen), chosen.model.source
-    class_names = model.class_names(source, config.model.class_names, engine.num_classes)
-    recipe = recipe_of(config, model.fingerprint(source), class_names)
+    engine = shared_engine(chosen)
+    class_names = sources.class_names(chosen.model, engine.num_classes)
+    recipe = recipe_of(config, sources.find(chosen.model.source).fingerprint(), class_names)
     run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     about = {
         "cambeam_version": __version__,

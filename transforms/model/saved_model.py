@@ -1,132 +1,31 @@
-"""SavedModels as features and a linear head. They run as they were saved: nothing is folded."""
+"""SavedModels: folders that `tf.saved_model.save` or Keras' `export` wrote."""
 
 import os
 
-import numpy as np
-import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-from transforms.cam.head import Head, NoHeadError
-from transforms.model import load as model
-from transforms.model import preprocess
-
-_PASSED_OVER = ("Identity", "Reshape", "Squeeze", "StopGradient")
-_SUMS = ("Add", "AddV2", "BiasAdd")
+from transforms.cam.settings import CamSettings
+from transforms.errors import UserError
+from transforms.model.classifier import Classifier
+from transforms.model.stored import StoredSource
+from transforms.store import files as store
 
 
-def load(source: str, preprocess_kind: str) -> model.Classifier:
-    """Loads a SavedModel that `tf.saved_model.save` or Keras' `export` wrote.
+class SavedModel(StoredSource):
+    """A SavedModel. It runs as it was saved, so that its maps are plain class activation maps."""
 
-    Args:
-      source: its folder.
-      preprocess_kind: as of `model.load`; a SavedModel does not tell what it wants, so that "auto" is an error.
+    form = "a folder with saved_model.pb"
 
-    Raises:
-      ModelError: it can't be loaded, or has no signature from images to classes.
-      UserError: it has no pooled head, or `preprocess_kind` is "auto".
-    """
-    if preprocess_kind == "auto":
-        preprocess_kind = preprocess.guess(os.path.basename(source.rstrip("/")), [])
-    function = _frozen(source)
-    (images,), (output,) = function.inputs, function.outputs
-    head = _find_head(function, output)
-    to_features = function.prune([images], [function.graph.get_tensor_by_name(head.features)])
-    to_output = function.prune([images], [output])
-    return model.Classifier(
-        name=os.path.basename(source.rstrip("/")),
-        side_px=model.side_px(images.shape),
-        preprocess=preprocess_kind,
-        head=head,
-        features=lambda dtype: to_features,
-        outputs=lambda x: to_output(x)[0],
-        float32_only=True,
-    )
+    @classmethod
+    def recognizes(cls, location: str) -> bool:
+        return store.exists(store.join(location, "saved_model.pb"))
 
-
-def _frozen(source: str):
-    """Returns the function that the model serves, its variables made constants."""
-    with model.local_copy(source) as path:
-        try:
-            loaded = tf.saved_model.load(path)
-        except Exception as error:  # a damaged file, an operation that TensorFlow does not have
-            raise model.ModelError(f"{source} can't be loaded as a SavedModel: {error}") from error
-    signatures = loaded.signatures
-    name = "serving_default" if "serving_default" in signatures else next(iter(signatures), None)
-    if name is None:
-        raise model.ModelError(f"{source}: the SavedModel has no signature; save the model with Keras' model.export()")
-    function = convert_variables_to_constants_v2(signatures[name])
-    if len(function.inputs) != 1 or len(function.outputs) != 1 or function.inputs[0].dtype != tf.float32:
-        inputs = [f"{tensor.dtype.name}{tensor.shape}" for tensor in function.inputs]
-        raise model.ModelError(
-            f"{source}: the signature {name!r} takes {', '.join(inputs)} and gives {len(function.outputs)} outputs, "
-            "expected one batch of float32 images and one output"
-        )
-    if function.inputs[0].shape.rank == 4 and function.inputs[0].shape[0] is not None:
-        raise model.ModelError(f"{source}: the signature {name!r} takes batches of one size only")
-    return function
-
-
-def _find_head(function, output: tf.Tensor) -> Head:
-    """Walks back from the output: [softmax], bias, matrix or 1x1 convolution, pooling; or pooling over class maps.
-
-    Raises:
-      NoHeadError: the graph ends otherwise; the message lists the operations found.
-    """
-    path: list[str] = []
-    weights, bias, softmax = None, None, False
-    tensor = output
-    while True:
-        operation = tensor.op
-        if operation.type != "Identity":
-            path.append(operation.type)
-        constants = [_constant(function, value) for value in operation.inputs]
-        if operation.type == "Mean" and constants[1] is not None and _is_spatial(constants[1]):
-            features = operation.inputs[0]
-            break
-        if operation.type == "Softmax" and weights is None:
-            softmax = True
-        elif operation.type in _SUMS and weights is None and bias is None and _count(constants) == 1:
-            bias = next(constant for constant in constants if constant is not None).reshape(-1)
-        elif operation.type in ("MatMul", "Conv2D") and weights is None and constants[1] is not None:
-            weights = _matrix(operation, constants[1])
-        elif operation.type not in _PASSED_OVER:
-            raise NoHeadError(
-                "class activation maps need a model that ends in global average pooling and one dense layer (or 1x1 "
-                f"convolution) of logits or softmax; this one ends in {' <- '.join(path)}"
+    def load(self, preprocess: str, cam: CamSettings) -> Classifier:
+        if (cam.method, cam.resolution, cam.refine) != ("cam", 7, "none"):
+            raise UserError(
+                "a SavedModel runs as it was saved, so that cam.method=grad-cam, cam.resolution=14 and "
+                "cam.refine=affinity need a .keras file"
             )
-        tensor = operation.inputs[next(i for i, constant in enumerate(constants) if constant is None)]
-    if weights is None:
-        weights = np.eye(features.shape[-1], dtype=np.float32)
-    if bias is None:
-        bias = np.zeros(weights.shape[1], np.float32)
-    return Head(features.name, weights, bias, softmax, " <- ".join(path))
+        from transforms.model import saved_graph
 
-
-def _constant(function, tensor: tf.Tensor) -> np.ndarray | None:
-    """Returns the value of a tensor that does not depend on the images; None for others."""
-    seen, waiting = set(), [tensor.op]
-    while waiting:
-        operation = waiting.pop()
-        if operation.type == "Placeholder":
-            return None
-        if operation.name not in seen:
-            seen.add(operation.name)
-            waiting += [value.op for value in operation.inputs]
-    return function.prune([], [tensor])()[0].numpy()
-
-
-def _count(constants: list) -> int:
-    return sum(constant is not None for constant in constants)
-
-
-def _is_spatial(axes: np.ndarray) -> bool:
-    return sorted(np.ravel(axes) % 4) == [1, 2]
-
-
-def _matrix(operation, weights: np.ndarray) -> np.ndarray:
-    """Returns the (channels, classes) weights of a MatMul or of a 1x1 convolution over pooled features."""
-    if operation.type == "MatMul":
-        return weights.T if operation.get_attr("transpose_b") else weights
-    if weights.shape[:2] != (1, 1) or operation.inputs[0].shape[1:3] != (1, 1):
-        raise NoHeadError(f"the last layer is a convolution of {weights.shape[0]}x{weights.shape[1]} over maps")
-    return weights[0, 0]
+        name = os.path.basename(self.location.rstrip("/"))
+        with self.local_path() as path:
+            return saved_graph.classifier_of(path, name, preprocess)

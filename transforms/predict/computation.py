@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from transforms.cam.activation import class_activation_maps
 from transforms.cam.affinity import propagate
-from transforms.model.load import Classifier
+from transforms.model.classifier import Classifier
 from transforms.model.preprocess import preprocess
 from transforms.predict.engine_settings import EngineSettings
 

@@ -1,13 +1,10 @@
 """What an engine is built from."""
 
-import os
-
 from transforms.cam.settings import CamSettings
-from transforms.model import load as models
 from transforms.model.settings import ModelSettings
+from transforms.model.sources import find
 from transforms.output.settings import OutputSettings
 from transforms.settings import Settings
-from transforms.store import files as store
 from transforms.worker.threads import num_cores
 
 
@@ -27,13 +24,15 @@ class EngineSettings(Settings):
 
     @classmethod
     def resolve(cls, model: ModelSettings, cam: CamSettings, output: OutputSettings) -> "EngineSettings":
-        """Returns what a run asks of its engine: a local path becomes absolute, and the batch size a number."""
-        if model.source not in models.BUILT_IN and store.is_local(model.source):
-            model = model.model_copy(update={"source": os.path.abspath(model.source)})
+        """Returns what a run asks of its engine: a local path becomes absolute, and the batch size a number.
+
+        Raises:
+          ModelError: there is no such model.
+        """
         # each core has 16 images, of which it makes a piece (see `pieces.in_parallel`)
         batch_size = max(32, min(16 * num_cores(), 256)) if model.batch_size == "auto" else model.batch_size
         return cls(
-            model=model,
+            model=model.model_copy(update={"source": find(model.source).location}),
             cam=cam,
             batch_size=batch_size,
             logits=output.logits,

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from transforms.model import load as models
+from transforms.model import sources
+from transforms.model.source import ModelError
 from transforms.predict import checks, tensorflow_device
 from transforms.predict.device import Device
 from transforms.predict.engine import Labels, ModelDescription
@@ -24,7 +25,7 @@ class TensorFlowEngine:
     def __init__(self, settings: EngineSettings):
         self._settings, self._source = settings, settings.model.source
         self.device: Device = tensorflow_device.resolve(settings.model.precision)
-        self._classifier = models.load(settings.model, settings.cam)
+        self._classifier = sources.load(settings.model, settings.cam)
         if self._classifier.float32_only and self.device.precision != "float32":
             self.device = self.device._replace(precision="float32", reason="the only one of a SavedModel")
         self._start(use_xla=self.device.is_gpu)
@@ -67,7 +68,7 @@ class TensorFlowEngine:
         except tf.errors.OpError as error:
             what = f"{self._source} can't be run on {self.device.name}"
             if not use_xla:
-                raise models.ModelError(f"{what}: {_reason(error)}") from error
+                raise ModelError(f"{what}: {_reason(error)}") from error
             _logger.warning("%s with XLA, trying without: %s", what, _reason(error))
             self._start(use_xla=False)
 
@@ -127,7 +128,7 @@ class TensorFlowEngine:
         assert reference.logits is not None
         error = checks.head_error(reference.logits, outputs, classifier.head.softmax)
         if not error < checks.IDENTITY_TOLERANCE:
-            raise models.ModelError(
+            raise ModelError(
                 f"{self._source}: the mean of a class map plus its bias differs from the logit by {error:.1e} of the "
                 f"largest, more than {checks.IDENTITY_TOLERANCE:.0e}: the head {self.description.head} was misread"
             )

@@ -7,7 +7,7 @@ import pytest
 from pipeline import cli
 from pipeline.run import beam_options, model_staging
 from tests.factories import FakeEngine, engine_settings, tiny_model, write_samples
-from transforms.model import load as model
+from transforms.model.sources import find
 from transforms.output.layout import Layout
 from transforms.predict import checks
 from transforms.predict.engine import Engine
@@ -35,7 +35,7 @@ def test_a_keras_file_is_copied_once_and_works_without_the_original(keras_file, 
     original = tmp_path / "mine.keras"
     original.write_bytes(keras_file.read_bytes())
     settings, layout = settings_of(original), Layout(str(tmp_path / "out"))
-    fingerprint = model.fingerprint(str(original))
+    fingerprint = find(str(original)).fingerprint()
     engine = TensorFlowEngine(settings)
 
     staged = model_staging.stage(settings, engine, layout, fingerprint)
@@ -59,7 +59,7 @@ def test_a_saved_model_is_copied_with_all_its_files(tmp_path):
     copy = pathlib.Path(staged.model.source)
     assert "variables/variables.index" in names
     assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()) == names
-    assert model.fingerprint(staged.model.source) == model.fingerprint(str(folder))
+    assert find(staged.model.source).fingerprint() == find(str(folder)).fingerprint()
 
 
 def test_the_imagenet_model_is_saved_as_a_keras_file(monkeypatch, tmp_path, keras_file):
@@ -67,7 +67,7 @@ def test_the_imagenet_model_is_saved_as_a_keras_file(monkeypatch, tmp_path, kera
 
     loads = []
     loaded = keras.saving.load_model(keras_file)
-    monkeypatch.setattr(model, "load_imagenet", lambda: loads.append(1) or loaded)
+    monkeypatch.setattr(keras.applications, "ResNet50", lambda **_: loads.append(1) or loaded)
     settings, layout = settings_of("imagenet"), Layout(str(tmp_path / "out"))
     engine = TensorFlowEngine(settings)
     staged = model_staging.stage(settings, engine, layout, "f")

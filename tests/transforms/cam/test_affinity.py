@@ -10,7 +10,7 @@ from transforms.cam.affinity import AffinityError, find_stage, propagate
 from transforms.cam.head import find_head
 from transforms.graph.layers import flatten
 from transforms.locate.normalize import upsample
-from transforms.model.load import ModelError
+from transforms.model.source import ModelError
 
 
 def stage_of(model):

@@ -9,7 +9,7 @@ from tests.small_models import engine_of, features, flatten_and_dense, pixels, p
 from transforms.cam.grad_cam import find_head
 from transforms.cam.head import NoHeadError
 from transforms.graph.layers import flatten
-from transforms.model.load import ModelError
+from transforms.model.source import ModelError
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])

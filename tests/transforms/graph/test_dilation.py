@@ -14,7 +14,7 @@ from transforms.cam.head import find_head
 from transforms.graph.dilation import DilationError, remove_last_stride
 from transforms.graph.fold import fold
 from transforms.graph.layers import flatten
-from transforms.model.load import ModelError
+from transforms.model.source import ModelError
 from transforms.predict.tensorflow_engine import TensorFlowEngine
 
 

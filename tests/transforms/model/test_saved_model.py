@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.factories import engine_settings
 from tests.small_models import engine_of, features, flatten_and_dense, pixels, predict, randomize, resnet
-from transforms.model.load import ModelError
+from transforms.model.source import ModelError
 from transforms.predict.tensorflow_engine import TensorFlowEngine
 
 

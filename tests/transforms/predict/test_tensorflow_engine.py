@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tests.factories import engine_settings, tiny_model
-from transforms.model import load as model
+from transforms.model import sources
+from transforms.model.source import ModelError
 from transforms.predict import checks, tensorflow_device
 from transforms.predict.device import Device
 from transforms.predict.tensorflow_engine import TensorFlowEngine
@@ -123,17 +124,17 @@ def test_bfloat16_stays_close_to_float32(saved):
 
 
 def test_a_misread_head_is_refused(saved, monkeypatch):
-    real_load = model.load
+    real_load = sources.load
 
     def misread(*args):
         classifier = real_load(*args)
         head = classifier.head._replace(weights=classifier.head.weights * 1.01)
         return dataclasses.replace(classifier, head=head)
 
-    monkeypatch.setattr(model, "load", misread)
-    with pytest.raises(model.ModelError, match=r"differs from the logit .* the head head <- pool was misread"):
+    monkeypatch.setattr(sources, "load", misread)
+    with pytest.raises(ModelError, match=r"differs from the logit .* the head head <- pool was misread"):
         TensorFlowEngine(engine_settings(saved(), precision="float32"))
-    with pytest.raises(model.ModelError, match="was misread"):
+    with pytest.raises(ModelError, match="was misread"):
         TensorFlowEngine(engine_settings(saved("softmax", softmax=True), precision="float32"))
 
 
@@ -142,7 +143,7 @@ def test_a_model_that_is_not_finite_is_refused(saved, tmp_path):
     kernel, bias = broken.get_layer("head").get_weights()
     broken.get_layer("head").set_weights([kernel * np.nan, bias])
     broken.save(tmp_path / "nan.keras")
-    with pytest.raises(model.ModelError, match="misread"):
+    with pytest.raises(ModelError, match="misread"):
         TensorFlowEngine(engine_settings(str(tmp_path / "nan.keras"), precision="float32"))
 
 
@@ -159,7 +160,7 @@ def test_a_precision_that_does_not_suffice_falls_back_to_float32(saved, monkeypa
 
 def calls_python(monkeypatch, function):
     """Makes models call a Python function on their features, which XLA can't compile."""
-    real_load = model.load
+    real_load = sources.load
 
     def load(*args):
         classifier = real_load(*args)
@@ -171,7 +172,7 @@ def calls_python(monkeypatch, function):
 
         return dataclasses.replace(classifier, features=lambda dtype: features)
 
-    monkeypatch.setattr(model, "load", load)
+    monkeypatch.setattr(sources, "load", load)
 
 
 def test_a_device_that_cannot_run_a_model_is_an_error_of_one_line(saved, monkeypatch):
@@ -179,7 +180,7 @@ def test_a_device_that_cannot_run_a_model_is_an_error_of_one_line(saved, monkeyp
         raise NotImplementedError("no such kernel")
 
     calls_python(monkeypatch, fail)
-    with pytest.raises(model.ModelError, match=r"can't be run on .* cores: .*no such kernel$"):
+    with pytest.raises(ModelError, match=r"can't be run on .* cores: .*no such kernel$"):
         TensorFlowEngine(engine_settings(saved()))
 
 
