@@ -5,9 +5,9 @@ The bound is cores / (sum of the stages' core-seconds per image); `benchmarks/pi
 
 import os
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from transforms.draw.settings import ThumbnailSettings
@@ -18,7 +18,7 @@ from transforms.output import writer as shard_writer
 from transforms.output.schema import image_schema, image_table
 from transforms.output.settings import OutputSettings
 from transforms.predict.tensorflow_engine import TensorFlowEngine
-from transforms.read.batches import Decoder
+from transforms.read.batches import Decoder, OpenBatch
 from transforms.read.fields import USUAL_FIELDS
 from transforms.read.formats import FORMATS
 from transforms.records import Shard, ShardBatch
@@ -46,26 +46,32 @@ def measure(engine: TensorFlowEngine, tar_path: str, folder: str, images: int = 
     shard = Shard("bench", tar_path, "webdataset", "", os.path.getsize(tar_path))
     samples, read = _timed(lambda: _first(FORMATS["webdataset"].read(shard, USUAL_FIELDS), images))
     decoder = Decoder(engine.side_px, preview_px=224)
-    decoded, decode = _timed(lambda: [decoder(item) for item in enumerate(samples)])
-    starts = range(0, len(decoded), BATCH)
-    parts = [decoded[start : start + BATCH] for start in starts]
-    pixels = [np.stack([entry.pixels for entry in part]) for part in parts]
-    engine.predict_piece(pixels[0], [None] * len(pixels[0]))
-    predicted, predict = _timed(lambda: [engine.predict_piece(part, [None] * len(part)) for part in pixels])
-    batches = [
-        ShardBatch(shard, start, len(part), False, [entry.image for entry in part], predictions=predictions)
-        for start, part, predictions in zip(starts, parts, predicted, strict=True)
-    ]
+    decoded, decode = _timed(lambda: _decode(shard, samples, decoder))
+    unlabelled = [None] * BATCH
+    engine.predict_piece(decoded[0].pixels, unlabelled[: len(decoded[0])])
+    predicted, predict = _timed(
+        lambda: [engine.predict_piece(batch.pixels, unlabelled[: len(batch)]) for batch in decoded]
+    )
+    batches = [replace(batch, predictions=found) for batch, found in zip(decoded, predicted, strict=True)]
     located, locate = _timed(lambda: [locate_batch(batch, BoxSettings()) for batch in batches])
     rendered, render = _timed(lambda: [render_batch(batch, ThumbnailSettings()) for batch in located])
     names = [f"class_{index}" for index in range(engine.num_classes)]
     _, write = _timed(lambda: _write(rendered, names, os.path.join(folder, "bench.parquet")))
-    count = len(decoded)
+    count = len(samples)
     return StageCosts(*(1000 * seconds / count for seconds in (read, decode, predict, locate, render, write)))
 
 
 def _first(samples, count: int) -> list:
     return [sample for _, sample in zip(range(count), samples, strict=False)]
+
+
+def _decode(shard: Shard, samples: list, decoder: Decoder) -> list[ShardBatch]:
+    batches = []
+    for start in range(0, len(samples), BATCH):
+        batch = OpenBatch(shard, start, BATCH, decoder)
+        batch.decode(0, samples[start : start + BATCH])
+        batches.append(batch.close(is_last=False))
+    return batches
 
 
 def _timed(work):

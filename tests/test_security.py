@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import config
-from pipeline.cli import _set_up_logging, main
+from pipeline.cli import main
+from pipeline.console import set_up_logging
 from tests.shard_writers import photos, write_files
 from transforms.read.batches import as_text
 from transforms.store.credentials import has_credentials, redact
@@ -131,7 +132,7 @@ def test_no_log_shows_them(capsys):
     root = logging.getLogger()
     handlers, root.handlers, level = root.handlers, [], root.level
     try:
-        _set_up_logging(verbose=True)
+        set_up_logging(verbose=True)
         try:
             raise OSError("https://h/a?token=s3cret")
         except OSError:

@@ -15,12 +15,14 @@ import sys
 import time
 import traceback
 
+import numpy as np
+
 from tests.fuzz.mutations import Seed, mutate, seeds, with_file
 from tests.shard_writers import shard_of
 from transforms.read.batches import Decoder
 from transforms.read.fields import USUAL_FIELDS
 from transforms.read.formats import FORMATS
-from transforms.records import Sample
+from transforms.records import Reject, Sample
 
 _HANG_SECONDS = 10
 _DECODER = Decoder(side_px=32, preview_px=32)
@@ -36,11 +38,11 @@ def try_content(seed: Seed, content: bytes) -> collections.Counter:
 
 def _outcomes(samples) -> collections.Counter:
     outcomes: collections.Counter = collections.Counter()
-    for indexed in enumerate(samples):
-        decoded = _DECODER(indexed)
-        for text in (decoded.image or decoded.reject)[:2]:
+    for index, sample in enumerate(samples):
+        decoded = _DECODER(sample, index, np.empty((_DECODER.side_px, _DECODER.side_px, 3), np.uint8))
+        for text in decoded[:2]:
             text.encode()  # else it could not be written
-        outcomes[str(decoded.reject.error_type) if decoded.reject else "row"] += 1
+        outcomes[str(decoded.error_type) if isinstance(decoded, Reject) else "row"] += 1
     return outcomes
 
 

@@ -1,149 +1,142 @@
-"""Samples to batches of decoded images: decoded ahead in a thread pool, in order."""
+"""Samples to batches of decoded images: decoded ahead in a thread pool, in order, into one array a batch."""
 
 import contextlib
-import hashlib
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from transforms.read import decode as images
+from transforms.read.decode import ImageError, decode
+from transforms.read.limits import MIB
 from transforms.read.samples import BadSample
 from transforms.records import Image, Reject, Sample, Shard, ShardBatch, Stage
 from transforms.store.credentials import redact
 from transforms.worker import live, metrics
 from transforms.worker.threads import Budget, map_ahead, thread_pool
 
+WAITING_BYTES = Budget(256 * MIB)  # of encoded images that wait for a decoder in this process
 _BATCHES_AHEAD = 2  # of a shard, decoded before they are asked for, so that the decoders work while the model does
-_waiting = Budget(256 * 1024 * 1024)  # bytes of encoded images that wait for a decoder in this process
 _PIECE_IMAGES, _PIECE_BYTES = 8, 256 * 1024  # of encoded images; whichever is reached first ends a piece
 _MAX_TEXT = 4096  # characters of an id, a URI or a message
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes samples; the parameters are those of `images.decode`."""
+    """Decodes samples for a model whose input has this side; the other parameters are those of `decode.decode`."""
 
     side_px: int
     resize: str = "squash"
     preview_px: int | None = None
 
-    def __call__(self, indexed: tuple[int, Sample | BadSample]) -> "Decoded":
-        """Returns the decoded image at (index_in_shard, sample), or the reject it becomes."""
-        index, sample = indexed
+    def __call__(self, sample: Sample | BadSample, index_in_shard: int, pixels: np.ndarray) -> Image | Reject:
+        """Returns the image that a sample is, what the model sees of it in `pixels`; or the reject it becomes."""
         image_id, uri = as_text(sample.image_id), as_text(sample.uri)
-        started = time.thread_time()
         if isinstance(sample, BadSample):
-            reject = Reject(image_id, uri, index, Stage.READ, sample.error_type, as_text(sample.message))
-            return Decoded(None, None, reject, 0.0, 0)
+            return Reject(image_id, uri, index_in_shard, Stage.READ, sample.error_type, as_text(sample.message))
         try:
-            decoded = images.decode(sample.encoded, self.side_px, self.resize, self.preview_px)
-        except images.ImageError as error:
-            reject = Reject(image_id, uri, index, Stage.DECODE, error.error_type, as_text(str(error)))
-            return Decoded(None, None, reject, time.thread_time() - started, len(sample.encoded))
-        image = Image(
-            image_id=image_id,
-            uri=uri,
-            index_in_shard=index,
-            label=sample.label,
-            width=decoded.width,
-            height=decoded.height,
-            sha256=hashlib.sha256(sample.encoded).hexdigest(),
-            view=decoded.view,
-            preview=decoded.preview,
+            sample = sample._replace(image_id=image_id, uri=uri)
+            return decode(sample, pixels, self.resize, self.preview_px, index_in_shard)
+        except ImageError as error:
+            return Reject(image_id, uri, index_in_shard, Stage.DECODE, error.error_type, as_text(str(error)))
+
+
+class OpenBatch:
+    """Consecutive samples of a shard that become a batch. Any thread may decode any of them: each has a row."""
+
+    def __init__(self, shard: Shard, first_index: int, size: int, decoder: Decoder):
+        self._shard, self._first_index, self._decoder = shard, first_index, decoder
+        self._pixels = np.empty((size, decoder.side_px, decoder.side_px, 3), np.uint8)
+        self._outcomes: list[Image | Reject | None] = [None] * size
+        self._seconds: list[float] = []
+        self._num_bytes: list[int] = []
+
+    def decode(self, first_row: int, samples: Sequence[Sample | BadSample]) -> None:
+        """Decodes samples into the rows from the first on."""
+        started = time.thread_time()
+        for row, sample in enumerate(samples, first_row):
+            self._outcomes[row] = self._decoder(sample, self._first_index + row, self._pixels[row])
+            self._num_bytes.append(len(sample.encoded))
+        self._seconds.append(time.thread_time() - started)
+
+    def close(self, is_last: bool) -> ShardBatch:
+        """Returns the batch of the samples that were decoded, in the thread of the step."""
+        num_bytes = sum(self._num_bytes)
+        live.add(read_bytes=num_bytes)
+        metrics.count("encoded_bytes", num_bytes)
+        images = {row: outcome for row, outcome in enumerate(self._outcomes) if isinstance(outcome, Image)}
+        rejects = [outcome for outcome in self._outcomes if isinstance(outcome, Reject)]
+        pixels = self._pixels[list(images)] if rejects else self._pixels[: len(images)]
+        return ShardBatch(
+            self._shard,
+            self._first_index,
+            read=len(images) + len(rejects),
+            is_last=is_last,
+            images=list(images.values()),
+            pixels=pixels if images else None,
+            rejects=rejects,
+            seconds={"decode": sum(self._seconds)},
         )
-        return Decoded(image, decoded.pixels, None, time.thread_time() - started, len(sample.encoded))
-
-
-class Decoded(NamedTuple):
-    """An image and the model's input for it, or a reject; the processor time it took and its encoded size."""
-
-    image: Image | None
-    pixels: np.ndarray | None
-    reject: Reject | None
-    seconds: float
-    num_bytes: int
-
-
-class _Piece(NamedTuple):
-    """Consecutive samples that one thread decodes: to hand over each by itself would hold Python's lock for longer."""
-
-    samples: list[tuple[int, Sample | BadSample]]
-    num_bytes: int
 
 
 def read_batches(
-    shard: Shard,
-    samples: Iterable[Sample | BadSample],
-    decoder: Callable[[tuple[int, Sample | BadSample]], Decoded],
-    batch_size: int,
+    shard: Shard, samples: Iterable[Sample | BadSample], decoder: Decoder, batch_size: int
 ) -> Iterator[ShardBatch]:
     """Decodes the samples of a shard in a thread pool and yields them in order, in batches of `batch_size`.
 
     Images and rejects count alike towards a batch. A shard without samples gives one empty last batch.
     """
-
-    def decode(piece: _Piece) -> list[Decoded]:
-        try:
-            return [decoder(indexed) for indexed in piece.samples]
-        finally:
-            _waiting.give(piece.num_bytes)
-
     ahead = _BATCHES_AHEAD * batch_size
-    pool = thread_pool("decode")
-    pieces = map_ahead(decode, _pieces(samples), ahead, pool, lambda piece: len(piece.samples), ahead)
-    decoded = itertools.chain.from_iterable(pieces)
-    with contextlib.closing(pieces):
-        first_index, following = 0, next(decoded, None)
-        while True:
-            entries = [] if following is None else [following, *itertools.islice(decoded, batch_size - 1)]
-            following = next(decoded, None)
-            yield _batch(shard, first_index, entries, is_last=following is None)
-            if following is None:
-                return
-            first_index += len(entries)
+    pieces = _pieces(shard, samples, decoder, batch_size)
+    decoded = map_ahead(_decode, pieces, ahead, thread_pool("decode"), lambda piece: len(piece.samples), ahead)
+    with contextlib.closing(decoded):
+        batch = None
+        for following in decoded:  # the batch of each piece
+            if batch is not None and following is not batch:
+                yield batch.close(is_last=False)
+            batch = following
+        yield (batch or OpenBatch(shard, 0, 0, decoder)).close(is_last=True)
 
 
-def _pieces(samples: Iterable[Sample | BadSample]) -> Iterator[_Piece]:
-    """Cuts samples into pieces, each of which waits for room in memory before it is handed on."""
-    piece: list[tuple[int, Sample | BadSample]] = []
-    num_bytes = 0
+class _Piece(NamedTuple):
+    """Consecutive samples that one thread decodes: to hand over each by itself would hold Python's lock for longer."""
+
+    batch: OpenBatch
+    first_row: int
+    samples: list[Sample | BadSample]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(len(sample.encoded) for sample in self.samples)
+
+
+def _pieces(shard: Shard, samples: Iterable[Sample | BadSample], decoder: Decoder, batch_size: int) -> Iterator[_Piece]:
+    """Cuts samples into pieces of a batch each, each of which waits for room in memory before it is handed on."""
+    piece = None
     for index, sample in enumerate(samples):
-        piece.append((index, sample))
-        num_bytes += _num_bytes(sample)
-        if len(piece) == _PIECE_IMAGES or num_bytes >= _PIECE_BYTES:
-            _waiting.take(num_bytes)
-            yield _Piece(piece, num_bytes)
-            piece, num_bytes = [], 0
+        row = index % batch_size
+        if row == 0:
+            batch = OpenBatch(shard, index, batch_size, decoder)
+        piece = piece or _Piece(batch, row, [])
+        piece.samples.append(sample)
+        if len(piece.samples) == _PIECE_IMAGES or piece.num_bytes >= _PIECE_BYTES or row == batch_size - 1:
+            WAITING_BYTES.take(piece.num_bytes)
+            yield piece
+            piece = None
     if piece:
-        _waiting.take(num_bytes)
-        yield _Piece(piece, num_bytes)
+        WAITING_BYTES.take(piece.num_bytes)
+        yield piece
+
+
+def _decode(piece: _Piece) -> OpenBatch:
+    try:
+        piece.batch.decode(piece.first_row, piece.samples)
+        return piece.batch
+    finally:
+        WAITING_BYTES.give(piece.num_bytes)
 
 
 def as_text(text: str) -> str:
     """Returns what a stranger wrote as it may stand in a row: valid Unicode, not endless, without credentials."""
     return redact(text[:_MAX_TEXT].encode(errors="backslashreplace").decode())
-
-
-def _num_bytes(sample: Sample | BadSample) -> int:
-    return len(sample.encoded) if isinstance(sample, Sample) else 0
-
-
-def _batch(shard: Shard, first_index: int, entries: list[Decoded], is_last: bool) -> ShardBatch:
-    num_bytes = sum(entry.num_bytes for entry in entries)
-    live.add(read_bytes=num_bytes)
-    metrics.count("encoded_bytes", num_bytes)
-    pixels = [entry.pixels for entry in entries if entry.pixels is not None]
-    return ShardBatch(
-        shard,
-        first_index,
-        read=len(entries),
-        is_last=is_last,
-        images=[entry.image for entry in entries if entry.image],
-        pixels=np.stack(pixels) if pixels else None,
-        rejects=[entry.reject for entry in entries if entry.reject],
-        seconds={"decode": sum(entry.seconds for entry in entries)},
-    )

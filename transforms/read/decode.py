@@ -1,24 +1,26 @@
 """Encoded image bytes to upright RGB arrays, at the size the model wants and at the size of a thumbnail."""
 
 import contextlib
+import hashlib
 import io
+import math
 import re
 import warnings
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import PIL.Image
 
 from transforms.read import jpeg
-from transforms.records import ErrorType
+from transforms.records import ErrorType, Image, Sample
 from transforms.worker.threads import Budget
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF")
 MAX_PIXELS = 120_000_000  # of the original
 _MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of a JPEG, each scan counted: a few bytes can ask for one more scan of them all
 _SEGMENT = re.compile(rb"(\xff[\xc0-\xcf\xda-\xfe])(..)", re.DOTALL)  # of the header of a JPEG: marker, length
-_pixels = Budget(MAX_PIXELS)  # decoded and not yet resized; one takes up to 16 bytes, so 2 GB in this process
+DECODED_PIXELS = Budget(MAX_PIXELS)  # not yet resized; one takes up to 16 bytes, so 2 GB in this process
 CENTER_CROP_FRAC = 224 / 256  # of the shorter side, as in the usual evaluation of ImageNet classifiers
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -49,61 +51,59 @@ class ImageError(Exception):
         self.error_type = error_type
 
 
-class DecodedImage(NamedTuple):
-    """A decoded image.
-
-    Attributes:
-      width, height: of the upright original.
-      view: what `pixels` shows of the original, as (x0, y0, x1, y1) in its pixels.
-      pixels: (side, side, 3) uint8 RGB.
-      preview: (h, w, 3) uint8 RGB of the whole image, or None; `pixels` itself where they are the same.
-    """
-
-    width: int
-    height: int
-    view: View
-    pixels: np.ndarray
-    preview: np.ndarray | None
-
-
-def decode(encoded: bytes, side_px: int, resize: str = "squash", preview_px: int | None = None) -> DecodedImage:
+def decode(
+    sample: Sample,
+    pixels: np.ndarray,
+    resize: str = "squash",
+    preview_px: int | None = None,
+    index_in_shard: int = 0,
+) -> Image:
     """Decodes an image for a model of square input.
 
     Args:
-      encoded: a whole file in one of FORMATS; of an animation, the first frame is taken.
-      side_px: of the model's input.
+      sample: a whole file in one of FORMATS; of an animation, the first frame is taken.
+      pixels: (side, side, 3) uint8, contiguous: what the model sees of the image is put here, RGB.
       resize: "squash" fits the whole image into the square, "center_crop" the central square of it.
       preview_px: the longest side of the preview; None makes none. Images are never enlarged for it.
+      index_in_shard: kept in the image.
 
     Raises:
       ImageError: the bytes are no such image, or one of more than MAX_PIXELS.
     """
-    if not encoded:
+    if not sample.encoded:
         raise ImageError(ErrorType.EMPTY, "the image has no bytes")
-    with contextlib.ExitStack() as held:
-        image, width, height = _open_upright(encoded, max(side_px, preview_px or 0), held)
+    side_px = len(pixels)
+    with _upright(sample.encoded, max(side_px, preview_px or 0)) as (original, width, height):
         view = model_view(width, height, resize)
-        pixels = resize_view(image, view, width, height, side_px, side_px)
+        resize_view(original, view, width, height, side_px, side_px, pixels)
         preview = None
         if preview_px:
             scale = min(1.0, preview_px / max(width, height))
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             whole = (0, 0, width, height)
             same = (view, side_px, side_px) == (whole, *size)
-            preview = pixels if same else resize_view(image, whole, width, height, *size)
-    return DecodedImage(width, height, view, pixels, preview)
+            preview = pixels if same else resize_view(original, whole, width, height, *size)
+    sha256 = hashlib.sha256(sample.encoded).hexdigest()
+    about = (sample.image_id, sample.uri, index_in_shard, sample.label)
+    return Image(*about, width, height, sha256, view, preview)
 
 
-def _open_upright(encoded: bytes, needed_px: int, held: contextlib.ExitStack) -> tuple[np.ndarray, int, int]:
-    """Returns an upright RGB array, perhaps reduced but not below twice the needed size, and the original's size.
+@contextlib.contextmanager
+def _upright(encoded: bytes, needed_px: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Gives an upright RGB array, perhaps reduced but not below twice the needed size, and the original's size.
 
-    Args:
-      held: gives back what this takes of the budget of pixels.
+    Until it is done with, its pixels are taken from DECODED_PIXELS.
     """
-    try:
+    with _image_errors():
         usual = jpeg.read_header(encoded)
-        if usual and (rgb := _decode_usual(encoded, usual, 2 * needed_px, held)) is not None:
-            return rgb, usual.width, usual.height
+    if usual:
+        _check_cost(usual.width, usual.height, encoded.count(jpeg.SCAN_MARKER))
+        with DECODED_PIXELS.held(math.prod(usual.reduced(2 * needed_px))):
+            usual_pixels = jpeg.decode(encoded, usual, 2 * needed_px)
+            if usual_pixels is not None:
+                yield usual_pixels, usual.width, usual.height
+                return
+    with _image_errors():  # Pillow decides what becomes of anything else
         image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
         width, height = image.size
         is_jpeg = image.format in ("JPEG", "MPO")
@@ -112,43 +112,37 @@ def _open_upright(encoded: bytes, needed_px: int, held: contextlib.ExitStack) ->
         image.draft(None, (2 * needed_px, 2 * needed_px))
         # ... but where it comes in several scans, libjpeg holds the coefficients of all pixels, whatever the size
         num_pixels = width * height if is_jpeg and _has_several_scans(image, encoded) else image.width * image.height
-        _pixels.take(num_pixels)
-        held.callback(_pixels.give, num_pixels)
-        orientation, upright = _upright(image)
+    with DECODED_PIXELS.held(num_pixels):
+        with _image_errors():
+            orientation, rgb = _load(image)
+            pixels = np.asarray(rgb)
+        yield (pixels, height, width) if orientation >= 5 else (pixels, width, height)
+
+
+@contextlib.contextmanager
+def _image_errors() -> Iterator[None]:
+    """Raises ImageError for whatever a decoder raises on bytes that a stranger wrote."""
+    try:
+        yield
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
         raise ImageError(ErrorType.UNKNOWN_FORMAT, f"not an image in one of {', '.join(FORMATS)}") from None
-    except Exception as error:  # whatever a decoder raises on bytes that a stranger wrote
+    except Exception as error:
         truncated = isinstance(error, EOFError) or "truncated" in str(error)
         error_type = ErrorType.TRUNCATED if truncated else ErrorType.CORRUPT
         raise ImageError(error_type, f"{type(error).__name__}: {error}") from error
-    return (np.asarray(upright), *((height, width) if orientation >= 5 else (width, height)))
-
-
-def _decode_usual(encoded: bytes, header: jpeg.Header, needed_px: int, held: contextlib.ExitStack) -> np.ndarray | None:
-    """Decodes a JPEG without Pillow; None where that must decide what becomes of it."""
-    _check_cost(header.width, header.height, encoded.count(jpeg.SCAN_MARKER))
-    scale = header.scale(needed_px)
-    num_pixels = -(-header.width // scale) * -(-header.height // scale)
-    _pixels.take(num_pixels)
-    with contextlib.ExitStack() as taken:
-        taken.callback(_pixels.give, num_pixels)
-        rgb = jpeg.decode(encoded, header, needed_px)
-        if rgb is not None:
-            held.push(taken.pop_all())
-    return rgb
 
 
 def _has_several_scans(image: PIL.Image.Image, encoded: bytes) -> bool:
     """Tells whether a JPEG is progressive, or its first scan lacks a component or is not where it should be."""
     if "progressive" in image.info:
         return True
-    begin = 2
-    while segment := _SEGMENT.match(encoded, begin):
+    at = 2
+    while segment := _SEGMENT.match(encoded, at):
         if segment[1] == jpeg.SCAN_MARKER:
             return encoded[segment.end()] < len(image.getbands())
-        begin += 2 + int.from_bytes(segment[2])
+        at += 2 + int.from_bytes(segment[2])
     return True
 
 
@@ -162,7 +156,7 @@ def _check_cost(width: int, height: int, scans: int) -> None:
         )
 
 
-def _upright(image: PIL.Image.Image) -> tuple[int, PIL.Image.Image]:
+def _load(image: PIL.Image.Image) -> tuple[int, PIL.Image.Image]:
     """Decodes; returns the orientation that the image had, and its upright RGB version."""
     image.load()  # before the EXIF is looked at: for a PNG that would load too, and hide what is wrong with it
     orientation = _orientation(image)
@@ -198,7 +192,15 @@ def model_view(width: int, height: int, resize: str) -> View:
     return left, top, left + side, top + side
 
 
-def resize_view(image: np.ndarray, view: View, width: int, height: int, new_width: int, new_height: int) -> np.ndarray:
+def resize_view(
+    image: np.ndarray,
+    view: View,
+    width: int,
+    height: int,
+    new_width: int,
+    new_height: int,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Resizes a part of an image, half-pixel centred: by area when it shrinks, else bilinear.
 
     Args:
@@ -206,10 +208,12 @@ def resize_view(image: np.ndarray, view: View, width: int, height: int, new_widt
       view: the part, in pixels of the original.
       width, height: of the original.
       new_width, new_height: of the result.
+      out: (new_height, new_width, 3) uint8, contiguous: where the result is put; None makes a new array.
     """
     reduced_height, reduced_width = image.shape[:2]
     x0, x1 = (round(x * reduced_width / width) for x in view[::2])
     y0, y1 = (round(y * reduced_height / height) for y in view[1::2])
     part = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
     shrinks = part.shape[0] >= new_height and part.shape[1] >= new_width
-    return cv2.resize(part, (new_width, new_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(part, (new_width, new_height), dst=out, interpolation=interpolation)

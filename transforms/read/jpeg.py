@@ -38,10 +38,11 @@ class Header(NamedTuple):
     height: int
     components: int
 
-    def scale(self, needed_px: int) -> int:
-        """Returns by how much the decoder can reduce it, so that neither side falls below `needed_px`: 1, 2, 4 or 8."""
+    def reduced(self, needed_px: int) -> tuple[int, int]:
+        """Returns the width and height that it is decoded to: a half, a quarter or an eighth, if that suffices."""
         most = min(self.width, self.height) // needed_px
-        return next((scale for scale in _SCALES if scale <= most), 1)
+        scale = next((scale for scale in _SCALES if scale <= most), 1)
+        return -(-self.width // scale), -(-self.height // scale)
 
 
 def read_header(encoded: bytes) -> Header | None:
@@ -72,12 +73,10 @@ def read_header(encoded: bytes) -> Header | None:
 
 
 def decode(encoded: bytes, header: Header, needed_px: int) -> np.ndarray | None:
-    """Returns (h, w, 3) uint8 RGB, reduced as `Header.scale` says; None where there is anything to complain of."""
-    scale = header.scale(needed_px)
+    """Returns (h, w, 3) uint8 RGB, reduced as `Header.reduced` says; None where there is anything to complain of."""
+    width, height = header.reduced(needed_px)
     try:
-        return simplejpeg.decode_jpeg(
-            encoded, "RGB", min_height=-(-header.height // scale), min_width=-(-header.width // scale), strict=True
-        )
+        return simplejpeg.decode_jpeg(encoded, "RGB", min_height=height, min_width=width, strict=True)
     except Exception:  # whatever it raises on bytes that a stranger wrote
         return None
 

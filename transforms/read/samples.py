@@ -33,6 +33,11 @@ class BadSample(NamedTuple):
     error_type: ErrorType
     message: str
 
+    @property
+    def encoded(self) -> bytes:
+        """No bytes, where a sample has some."""
+        return b""
+
 
 Samples = Iterator[Sample | BadSample]
 

@@ -1,11 +1,12 @@
 """Thread pools that all shards of a worker process share, so that threads that compute never outnumber the cores."""
 
+import contextlib
 import functools
 import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -61,6 +62,15 @@ class Budget:
         with self._changed:
             self._held -= amount
             self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def held(self, amount: int) -> Iterator[None]:
+        """Takes an amount for as long as the context lasts."""
+        self.take(amount)
+        try:
+            yield
+        finally:
+            self.give(amount)
 
 
 def map_ahead(

@@ -11,7 +11,8 @@ from transforms.model import demo as demo_model
 from transforms.model.settings import ModelSettings
 from transforms.predict.engine_settings import EngineSettings
 from transforms.predict.tensorflow_engine import TensorFlowEngine
-from transforms.read import decode as images
+from transforms.read.decode import decode
+from transforms.records import Sample
 
 FIRST_UNSEEN, UNSEEN = 500_000, 100  # training draws from a million on, the demo from zero on
 
@@ -20,9 +21,11 @@ FIRST_UNSEEN, UNSEEN = 500_000, 100  # training draws from a million on, the dem
 def labelled():
     """100 scenes that the training never saw, and what the demo model says of them."""
     drawn = [scenes.draw_scene(seed) for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + UNSEEN)]
-    decoded = [images.decode(encode(scene.image, "JPEG", quality=95), 224) for scene in drawn]
+    pixels = np.empty((UNSEEN, 224, 224, 3), np.uint8)
+    for scene, row in zip(drawn, pixels, strict=True):
+        decode(Sample("", "", encode(scene.image, "JPEG", quality=95)), row)
     engine = TensorFlowEngine(EngineSettings(model=ModelSettings(source="demo")))
-    return drawn, engine.predict(np.stack([each.pixels for each in decoded]), [None] * UNSEEN)
+    return drawn, engine.predict(pixels, [None] * UNSEEN)
 
 
 def test_top_1_accuracy_is_at_least_97_percent(labelled):

@@ -7,9 +7,18 @@ import pytest
 
 from tests.factories import encode, gradient, jpeg
 from transforms.read import decode as images
-from transforms.read.decode import ImageError, decode
-from transforms.records import ErrorType
+from transforms.read.decode import ImageError
+from transforms.records import ErrorType, Sample
 from transforms.worker.threads import Budget
+
+
+def decode(encoded, side_px, resize="squash", preview_px=None):
+    return pixels_and_image(encoded, side_px, resize, preview_px)[1]
+
+
+def pixels_and_image(encoded, side_px, resize="squash", preview_px=None):
+    pixels = np.zeros((side_px, side_px, 3), np.uint8)
+    return pixels, images.decode(Sample("", "", encoded), pixels, resize, preview_px)
 
 
 def left_to_right():
@@ -124,9 +133,9 @@ def test_squash_shows_the_whole_image():
     # 4x2 halves to 2x1 by area, then the square of 2x2 has the left half on the left
     image = np.zeros((2, 4, 3), np.uint8)
     image[:, 2:] = 100
-    decoded = decode(encode(image), 2, "squash")
+    pixels, decoded = pixels_and_image(encode(image), 2, "squash")
     assert decoded.view == (0, 0, 4, 2)
-    assert decoded.pixels[..., 0].tolist() == [[0, 100], [0, 100]]
+    assert pixels[..., 0].tolist() == [[0, 100], [0, 100]]
 
 
 @pytest.mark.parametrize(
@@ -144,22 +153,18 @@ def test_center_crop_takes_seven_eighths_of_the_shorter_side(width, height, view
 
 def test_center_crop_pixels_are_those_of_the_view():
     image = gradient(256, 300)
-    decoded = decode(encode(image), 224, "center_crop")
+    pixels, decoded = pixels_and_image(encode(image), 224, "center_crop")
     x0, y0, x1, y1 = decoded.view
-    np.testing.assert_array_equal(decoded.pixels, image[y0:y1, x0:x1])  # 224 to 224: nothing is resized
+    np.testing.assert_array_equal(pixels, image[y0:y1, x0:x1])  # 224 to 224: nothing is resized
 
 
 def test_draft_mode_stays_close_to_the_full_decode():
     smooth = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (1600, 1200))
     encoded = encode(smooth, "JPEG", quality=92)
-    with contextlib.ExitStack() as held:
-        reduced, width, height = images._open_upright(encoded, 64, held)
-    assert reduced.shape == (150, 200, 3)  # read at an eighth of its size, but not below twice what is needed
-    assert (width, height) == (1600, 1200)
-    decoded = decode(encoded, 64)
+    pixels, decoded = pixels_and_image(encoded, 64)
     full = cv2.resize(smooth, (64, 64), interpolation=cv2.INTER_AREA)
     assert (decoded.width, decoded.height) == (1600, 1200)
-    assert np.abs(decoded.pixels.astype(int) - full).mean() < 0.5
+    assert np.abs(pixels.astype(int) - full).mean() < 0.5
 
 
 def test_preview_keeps_the_aspect_and_never_enlarges():
@@ -172,9 +177,8 @@ def test_preview_keeps_the_aspect_and_never_enlarges():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 224), (225, 223)])
 @pytest.mark.parametrize("resize", ["squash", "center_crop"])
 def test_any_shape_gives_the_models_input(shape, resize):
-    decoded = decode(encode(gradient(*shape)), 32, resize)
-    assert decoded.pixels.shape == (32, 32, 3)
-    assert decoded.pixels.dtype == np.uint8
+    pixels, _ = pixels_and_image(encode(gradient(*shape)), 32, resize)
+    assert (pixels[..., 2] > 100).all()  # blue is half everywhere
 
 
 def test_resize_to_half_averages_by_area():
@@ -243,7 +247,7 @@ def events(monkeypatch):
         found.append("resize")
         return resize_view(*args)
 
-    monkeypatch.setattr(images, "_pixels", RecordingBudget(found))
+    monkeypatch.setattr(images, "DECODED_PIXELS", RecordingBudget(found))
     monkeypatch.setattr(images, "resize_view", resize)
     return found
 
@@ -251,7 +255,7 @@ def events(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "charged"),
     [
-        ({}, 200 * 150),  # an eighth of each side
+        ({}, 200 * 150),  # read at an eighth of its size, but not below twice what is needed
         ({"exif": b"Exif\0\0" + jpeg()}, 200 * 150),  # the scan of a thumbnail is none of the image
         ({"progressive": True}, 1600 * 1200),
     ],

@@ -103,9 +103,8 @@ def test_each_is_a_row_or_a_reject(name):
     encoded, expected = CASES[name]
     started = time.process_time()
     try:
-        image = decode(encoded, side_px=32, preview_px=32)
+        image = decode(Sample("", "", encoded), np.empty((32, 32, 3), np.uint8), preview_px=32)
         outcome = image.width, image.height
-        assert image.pixels.shape == (32, 32, 3)
     except ImageError as error:
         outcome = error.error_type
     assert outcome == expected
@@ -176,7 +175,7 @@ def test_a_packed_bomb_is_passed_over(tmp_path):
 
 def test_images_that_wait_for_a_decoder_take_bounded_memory(monkeypatch):
     """Of 2 shards of 40 images of 1 MB, no more than the 4 that are allowed for have been drawn but not decoded."""
-    monkeypatch.setattr("transforms.read.batches._waiting", Budget(4_000_000))
+    monkeypatch.setattr("transforms.read.batches.WAITING_BYTES", Budget(4_000_000))
     drawn, decoded, waiting = [], [], []
 
     def draw():
@@ -184,14 +183,15 @@ def test_images_that_wait_for_a_decoder_take_bounded_memory(monkeypatch):
             drawn.append(number)
             yield Sample(str(number), "", bytes(1_000_000))
 
-    def slow(indexed):
-        waiting.append(len(drawn) - len(decoded))
-        time.sleep(0.002)
-        decoded.append(indexed[0])
-        return Decoder(32)(indexed)
+    class Slow(Decoder):
+        def __call__(self, sample, index_in_shard, pixels):
+            waiting.append(len(drawn) - len(decoded))
+            time.sleep(0.002)
+            decoded.append(index_in_shard)
+            return super().__call__(sample, index_in_shard, pixels)
 
     with ThreadPoolExecutor(2) as shards:
-        reads = shards.map(lambda _: sum(batch.read for batch in read_batches(None, draw(), slow, 32)), range(2))
+        reads = shards.map(lambda _: sum(batch.read for batch in read_batches(None, draw(), Slow(32), 32)), range(2))
         assert list(reads) == [40, 40]
     assert max(waiting) <= 6  # and of each shard the one that waits for room
 

@@ -37,10 +37,11 @@ def test_grey_becomes_three_equal_channels():
     np.testing.assert_array_equal(jpeg.decode(encoded, jpeg.read_header(encoded), 100), by_pillow(encoded, 100))
 
 
-def test_scale_is_the_largest_that_leaves_what_is_needed():
-    assert [jpeg.Header(1600, 1200, 3).scale(needed) for needed in (1201, 1200, 601, 600, 301, 300, 150, 10)] == [
-        *(1, 1, 1, 2, 2, 4, 8, 8)
-    ]
+@pytest.mark.parametrize(
+    ("needed_px", "scale"), [(1201, 1), (1200, 1), (601, 1), (600, 2), (301, 2), (300, 4), (150, 8), (10, 8)]
+)
+def test_it_is_reduced_as_far_as_leaves_what_is_needed(needed_px, scale):
+    assert jpeg.Header(1600, 1200, 3).reduced(needed_px) == (1600 / scale, 1200 / scale)
 
 
 def exif(orientation):
