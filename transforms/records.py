@@ -45,6 +45,8 @@ class Shard:
       version: changes when the input changes (size and modification time).
       num_bytes: of the input.
       members: the image files of a group, relative to `uri`; empty for a shard file.
+      output_bytes: its files of rows and of rejects in the output, 0 where there is none, as they were listed before
+        this run; None where they were not.
     """
 
     shard_id: str
@@ -53,6 +55,7 @@ class Shard:
     version: str
     num_bytes: int
     members: tuple[str, ...] = ()
+    output_bytes: tuple[int, int] | None = None
 
 
 class Sample(NamedTuple):
@@ -169,6 +172,8 @@ class ShardDone:
       fingerprint: of the model and the settings that made the rows.
       seconds: per stage, by name.
       precision, device: as resolved where the shard was labelled.
+      ignored: members of the shard that are neither image nor label.
+      images_bytes, rejects_bytes: the sizes of its files; None in markers of early versions.
     """
 
     shard_id: str
@@ -183,6 +188,9 @@ class ShardDone:
     precision: str = ""
     device: str = ""
     run_id: str = ""
+    ignored: int = 0
+    images_bytes: int | None = None
+    rejects_bytes: int | None = None
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -202,6 +210,7 @@ class ShardBatch:
       consistency: for each image, how well the boxes of it and of its mirror image agree; None where that is not known.
       thumbnails: JPEG bytes for each image.
       seconds: spent on this batch so far, by stage.
+      ignored: members of the shard that are neither image nor label; known at its last batch.
       done: the shard was committed earlier: there is nothing to do but to pass its totals on.
     """
 
@@ -217,6 +226,7 @@ class ShardBatch:
     consistency: list[float | None] = field(default_factory=list)
     thumbnails: list[bytes] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    ignored: int = 0
     precision: str = ""
     device: str = ""
     done: ShardDone | None = None

@@ -1,13 +1,14 @@
 """The recipe of the rows: the settings and the model that make them what they are, and its fingerprint."""
 
 import hashlib
-import json
 from typing import Any
 
 from pipeline.config import Config
+from transforms.output.commit import fingerprint
 from transforms.output.schema import SCHEMA_VERSION
 from transforms.settings import Settings
 
+__all__ = ["differences", "fingerprint", "recipe_of"]
 # each changes how rows are made or where, and not what is in them
 _NOT_IN_ROWS: dict[str, set[str] | bool] = {
     "input": {"pattern", "format", "images_per_shard"},
@@ -36,11 +37,6 @@ def _not_in_rows(config: Config) -> dict[str, set[str] | bool]:
         name: left_out if isinstance(left_out, bool) else left_out | neutral[name]
         for name, left_out in _NOT_IN_ROWS.items()
     }
-
-
-def fingerprint(recipe: dict[str, Any]) -> str:
-    """Returns a hash of a recipe."""
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -2,13 +2,16 @@
 
 import dataclasses
 import datetime
-from collections.abc import Container, Iterable
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 
+from transforms.output.commit import OvertakenError, check_in_force, read_marker
 from transforms.output.layout import IMAGES, MARKERS, REJECTS, Layout
+from transforms.output.row_files import wrong_sizes
 from transforms.output.settings import FailureSettings
 from transforms.records import ShardDone
 from transforms.store import files as store
@@ -30,6 +33,7 @@ class Totals:
     rejected: int = 0
     rejects_by_type: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    ignored: int = 0
     precisions: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
@@ -43,6 +47,7 @@ class Totals:
             self.rejected + other.rejected,
             _add(self.rejects_by_type, other.rejects_by_type),
             _add(self.seconds, other.seconds),
+            self.ignored + other.ignored,
             self.precisions | other.precisions,
             self.devices | other.devices,
             (self.problems + other.problems)[:_NAMED_PROBLEMS],
@@ -55,12 +60,20 @@ class Totals:
         return values | {"precisions": sorted(self.precisions), "devices": sorted(self.devices)}
 
 
-def check_shard(shard_id: str, planned: int, done: list[ShardDone], present: Container[str]) -> Totals:
+def check_shard(
+    shard_id: str,
+    planned: int,
+    done: list[ShardDone],
+    present: Mapping[str, int],
+    read_again: Callable[[str], ShardDone | None] = lambda shard_id: None,
+) -> Totals:
     """Returns one shard's totals, with what is wrong with it.
 
     Args:
       planned, done: how often it was planned, and what was said of it when it was done.
-      present: the folders in which it had a file when all were done; what was done may have been deleted since.
+      present: the folders in which it had a file when all were done, with its bytes; what was done may have been
+        deleted since.
+      read_again: reads its marker, where another run may have done it too since.
     """
     if not planned and not done:
         return Totals()  # of another input
@@ -68,8 +81,10 @@ def check_shard(shard_id: str, planned: int, done: list[ShardDone], present: Con
         return Totals(problems=(f"{shard_id} was done but not planned",), num_problems=1)
     if not done:
         return Totals(problems=(f"{shard_id} was not done",), num_problems=1)
+    if planned > 1:
+        return Totals(problems=(f"{shard_id} is planned {planned} times",), num_problems=1)
     shard = done[0]
-    problems = _problems(shard, present)
+    problems = _problems(shard, present, read_again)
     return Totals(
         1,
         shard.read,
@@ -77,6 +92,7 @@ def check_shard(shard_id: str, planned: int, done: list[ShardDone], present: Con
         shard.rejected,
         shard.rejects_by_type,
         shard.seconds,
+        shard.ignored,
         frozenset([shard.precision] if shard.precision else []),
         frozenset([shard.device] if shard.device else []),
         problems,
@@ -84,16 +100,22 @@ def check_shard(shard_id: str, planned: int, done: list[ShardDone], present: Con
     )
 
 
-def _problems(shard: ShardDone, present: Container[str]) -> tuple[str, ...]:
+def _problems(
+    shard: ShardDone, present: Mapping[str, int], read_again: Callable[[str], ShardDone | None]
+) -> tuple[str, ...]:
     """Returns what is wrong with a shard that was done, one thing at most."""
     shard_id = shard.shard_id
     if MARKERS not in present:
         return (f"{shard_id} was done, but is gone from the output: run the same command again",)
-    counts = {IMAGES: shard.written, REJECTS: shard.rejected}
-    lost = [f"{folder}/{shard_id}.parquet" for folder, count in counts.items() if count and folder not in present]
-    if lost:
-        way_out = f"restore that, or delete {MARKERS}/{shard_id}.json and run the same command again"
-        return (f"{shard_id} has lost {' and '.join(lost)}: {way_out}",)
+    sizes = present.get(IMAGES, 0), present.get(REJECTS, 0)
+    if wrong_sizes(shard, *sizes):
+        current = read_again(shard_id) or shard
+        if current.fingerprint != shard.fingerprint:
+            return (f"{shard_id} was done again with other settings: run the command of these again",)
+        if wrong := wrong_sizes(current, *sizes):
+            lost = " and ".join(f"{folder}/{shard_id}.parquet" for folder in wrong)
+            way_out = f"restore that, or delete {MARKERS}/{shard_id}.json and run the same command again"
+            return (f"{shard_id} has lost {lost}, or a part of it: {way_out}",)
     if shard.read != shard.written + shard.rejected:
         return (f"{shard_id} has {shard.read} images, but {shard.written} rows and {shard.rejected} rejects",)
     return ()
@@ -134,7 +156,11 @@ class Audit(beam.PTransform):
             | "CheckShard"
             >> beam.MapTuple(
                 lambda key, found: check_shard(
-                    key, len(list(found["planned"])), list(found["done"]), set(found["present"])
+                    key,
+                    len(list(found["planned"])),
+                    list(found["done"]),
+                    dict(found["present"]),
+                    functools.partial(read_marker, layout),
                 )
             )
             | "Sum" >> beam.CombineGlobally(_sum)
@@ -147,7 +173,10 @@ def finish(totals: Totals, layout: Layout, run_id: str, settings: FailureSetting
 
     Raises:
       AuditError: a shard is missing or has lost images; there is no _SUCCESS then.
+      OvertakenError: the output is no longer this run's; what lies in it is another's to finish.
     """
+    of_run = about["fingerprint"]
+    check_in_force(layout, of_run)
     if totals.num_problems:
         store.delete(layout.success)
         more = f", and {totals.num_problems - len(totals.problems)} more" * (totals.num_problems > len(totals.problems))
@@ -158,9 +187,19 @@ def finish(totals: Totals, layout: Layout, run_id: str, settings: FailureSetting
     if totals.rejected <= settings.max_fraction * totals.read:
         # not empty, since Beam can't write an empty file to S3
         store.write_bytes(layout.success, b"\n", layout.temporary(run_id, "success"))
+        _withdraw_if_overtaken(layout, of_run)
     else:
         store.delete(layout.success)
     return totals
+
+
+def _withdraw_if_overtaken(layout: Layout, of_run: str) -> None:
+    """Takes _SUCCESS back where another run has begun to replace rows while it was written."""
+    try:
+        check_in_force(layout, of_run)
+    except OvertakenError:
+        store.delete(layout.success)
+        raise
 
 
 def _sum(totals: Iterable[Totals]) -> Totals:

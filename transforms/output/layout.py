@@ -46,11 +46,11 @@ class Layout:
         """Lists the ids of the shards that have a marker."""
         return [name.removesuffix(".json") for name in store.names(self.marker_folder) if name.endswith(".json")]
 
-    def present(self) -> Iterator[tuple[str, str]]:
-        """Lists (shard id, folder) of every file in the folders MARKERS, IMAGES and REJECTS."""
+    def present(self) -> Iterator[tuple[str, tuple[str, int]]]:
+        """Lists (shard id, (folder, bytes)) of every file in the folders MARKERS, IMAGES and REJECTS."""
         for folder in (MARKERS, IMAGES, REJECTS):
-            for name in store.names(store.join(self.root, folder)):
-                yield posixpath.splitext(name)[0], folder
+            for name, num_bytes in store.sizes(store.join(self.root, folder)).items():
+                yield posixpath.splitext(name)[0], (folder, num_bytes)
 
     @property
     def rejects_folder(self) -> str:

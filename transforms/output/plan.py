@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from apache_beam.io.filesystem import FileMetadata
 
@@ -11,18 +13,45 @@ from transforms.errors import UserError
 from transforms.records import Shard
 from transforms.store import files as store
 
+_SAFE_ID = re.compile("[A-Za-z0-9_-]+")
+
 
 class PlanError(UserError):
     """The input can't be planned, or a run has lost its plan; the message is one line for the user."""
 
 
 def read_plan(path: str) -> Iterator[Shard]:
-    """Yields the shards of a plan file; none where it does not exist."""
+    """Yields the shards of a plan file; none where it does not exist.
+
+    Raises:
+      PlanError: it is cut, or not a plan.
+    """
     if store.exists(path):
         with store.open_read(path) as file:  # line by line: a million shards take 200 MB
-            for line in file:
-                values = json.loads(line)
-                yield Shard(**(values | {"members": tuple(values["members"])}))
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield _shard(json.loads(line))
+                except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                    raise PlanError(
+                        f"line {number} of the plan {path} is damaged ({error}): restore that file, or delete it, and "
+                        "run the same command again, which plans the same files alike"
+                    ) from None
+
+
+def _shard(values: dict[str, Any]) -> Shard:
+    """Returns the shard that a line of a plan speaks of.
+
+    Raises:
+      ValueError, TypeError, AttributeError: it speaks of none.
+    """
+    sizes = values.get("output_bytes")
+    shard = Shard(**(values | {"members": tuple(values.get("members", ())), "output_bytes": sizes and tuple(sizes)}))
+    texts = (shard.shard_id, shard.uri, shard.format, shard.version, *shard.members)
+    if not all(isinstance(text, str) for text in texts) or type(shard.num_bytes) is not int:
+        raise ValueError("a value of the wrong type")
+    if not _SAFE_ID.fullmatch(shard.shard_id):
+        raise ValueError(f"the shard_id {shard.shard_id!r} is no file name of cambeam's")
+    return shard
 
 
 def read_run_plan(path: str) -> Iterator[Shard]:
@@ -41,8 +70,15 @@ def read_run_plan(path: str) -> Iterator[Shard]:
 
 def write_plan(path: str, shards: Iterable[Shard], temporary_path: str) -> None:
     """Writes a plan file."""
-    lines = (json.dumps(asdict(shard), ensure_ascii=False) + "\n" for shard in shards)
+    lines = (json.dumps(_values(shard), ensure_ascii=False) + "\n" for shard in shards)
     store.write_bytes(path, "".join(lines).encode(errors="backslashreplace"), temporary_path)
+
+
+def _values(shard: Shard) -> dict[str, Any]:
+    values = asdict(shard)
+    if shard.output_bytes is None:
+        del values["output_bytes"]
+    return values
 
 
 def shard_paths(shard: Shard) -> list[str]:

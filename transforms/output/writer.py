@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -56,7 +57,10 @@ class RowFile:
             self._writer.write_table(rows)
         self._writer.close()
         self.num_bytes = self._file.tell()
-        if not store.is_local(self.path):
+        if store.is_local(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        else:
             store.upload(self.path, self._file)
         self._file.close()
 
@@ -103,6 +107,7 @@ class _OpenShard:
         self.shard, self.next_index = first.shard, 0
         self.written, self.device, self.precision = 0, "", ""
         self.rejects: list[Reject] = []
+        self.ignored = 0
         self.seconds: dict[str, float] = {}
         path = attempt_path(writer.layout, writer.run_id, first.shard.shard_id, "images")
         self.rows = RowFile(path, writer.schema, writer.compression, writer.row_group_rows)
@@ -112,6 +117,7 @@ class _OpenShard:
         self.next_index += batch.read
         self.written += len(batch)
         self.rejects += batch.rejects
+        self.ignored += batch.ignored
         for stage, seconds in batch.seconds.items():
             self.add_seconds(stage, seconds)
         self.device, self.precision = batch.device or self.device, batch.precision or self.precision
@@ -171,13 +177,14 @@ class WriteRows(beam.DoFn):
             raise BrokenChainError(_BROKEN_CHAIN.format(what=f"got shard {got}, expected {expected}"))
 
     def _commit(self, done: _OpenShard) -> ShardDone:
-        started, shard_id, rejects_path = time.perf_counter(), done.shard.shard_id, None
+        started, shard_id, rejects_path, rejects_bytes = time.perf_counter(), done.shard.shard_id, None, 0
         done.rows.close()
         if done.rejects:
             rejects_path = attempt_path(self.layout, self.run_id, shard_id, "rejects")
             rejects_file = RowFile(rejects_path, REJECT_SCHEMA, self.compression, self.row_group_rows)
             rejects_file.write(reject_table(done.rejects))
             rejects_file.close()
+            rejects_bytes = rejects_file.num_bytes
         totals = ShardDone(
             shard_id=shard_id,
             uri=done.shard.uri,
@@ -191,6 +198,9 @@ class WriteRows(beam.DoFn):
             precision=done.precision,
             device=done.device,
             run_id=self.run_id,
+            ignored=done.ignored,
+            images_bytes=done.rows.num_bytes,
+            rejects_bytes=rejects_bytes,
         )
         commit(self.layout, totals, done.rows.path, rejects_path)
         metrics.count("shards_committed")

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
 
 from transforms.output.commit import committed, read_marker, withdraw
 from transforms.output.layout import Layout
+from transforms.output.row_files import are_whole
 from transforms.read.batches import Decoder, read_batches
 from transforms.read.fields import USUAL_FIELDS, Fields
 from transforms.read.formats import FORMATS
@@ -50,7 +51,11 @@ class _ReadBatches(beam.DoFn):
 
     def process(self, shard: Shard) -> Iterator[ShardBatch]:
         marker = read_marker(self._layout, shard.shard_id)
-        if committed(marker, shard, self._fingerprint):
+        if (
+            marker
+            and committed(marker, shard, self._fingerprint)
+            and are_whole(self._layout, marker, shard.output_bytes)
+        ):
             metrics.count("shards_already_done")
             yield ShardBatch(shard, 0, read=0, is_last=True, done=marker)
             return
@@ -60,6 +65,8 @@ class _ReadBatches(beam.DoFn):
         samples = FORMATS[shard.format].read(shard, self._fields, ignored)
         for batch in read_batches(shard, samples, self._decoder, self._batch_size):
             live.raise_if_stopped()
+            if batch.is_last:  # the reader is at its end, and has counted all
+                batch = replace(batch, ignored=counts["members_ignored"])
             metrics.count("images_read", batch.read)
             metrics.count("images_decoded", len(batch.images))
             metrics.count_rejects(batch.rejects)

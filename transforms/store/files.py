@@ -185,6 +185,25 @@ def names(folder: str) -> list[str]:
     return [posixpath.basename(metadata.path) for metadata in match(join(folder, "*"))]
 
 
+def sizes(folder: str) -> dict[str, int]:
+    """Returns the sizes in bytes of the files directly in a folder, by name; none where it does not exist."""
+    if is_local(folder):
+        if not os.path.isdir(folder):
+            return {}
+        return {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+    return {posixpath.basename(found.path): found.size_in_bytes for found in match(join(folder, "*"))}
+
+
+def flush_folder_of(path: str) -> None:
+    """Sees to it that a power cut does not take back the renaming of a local file; a store sees to it itself."""
+    if is_local(path):
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
 def make_folder_of(path: str) -> None:
     """Makes the folder of a local path; stores have none."""
     if is_local(path):

@@ -5,22 +5,27 @@ import pytest
 
 from tests.factories import shard
 from transforms.output.audit import Audit, AuditError, Totals, check_shard, finish
+from transforms.output.commit import OvertakenError
 from transforms.output.layout import IMAGES, MARKERS, REJECTS, Layout
 from transforms.output.settings import FailureSettings
 from transforms.records import ShardDone
 
-ALL = {MARKERS, IMAGES, REJECTS}
+ALL = {MARKERS: 9, IMAGES: 9, REJECTS: 9}  # bytes
+ABOUT = {"fingerprint": "f", "cambeam_version": "1"}
 
 
 def done(name, read=10, written=9, rejected=1, **changes):
     planned = shard(f"/data/{name}.tar")
     values = {
+        "fingerprint": "f",
         "rejects_by_type": {"corrupt": rejected},
         "seconds": {"predict": 1.5},
         "precision": "float32",
         "device": "a processor",
     }
-    return ShardDone(planned.shard_id, planned.uri, "1@1", "f", read, written, rejected, **(values | changes))
+    return ShardDone(
+        planned.shard_id, planned.uri, "1@1", read=read, written=written, rejected=rejected, **(values | changes)
+    )
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def layout(tmp_path):
 def test_a_shard_that_is_whole():
     totals = check_shard("a", 1, [done("a")], ALL)
     assert totals == Totals(
-        1, 10, 9, 1, {"corrupt": 1}, {"predict": 1.5}, frozenset(["float32"]), frozenset(["a processor"])
+        1, 10, 9, 1, {"corrupt": 1}, {"predict": 1.5}, 0, frozenset(["float32"]), frozenset(["a processor"])
     )
 
 
@@ -65,7 +70,7 @@ def test_what_is_wrong_is_said(planned, found, problem):
 
 
 def test_a_shard_that_was_done_and_is_gone():
-    (problem,) = check_shard("c", 1, [done("c")], set()).problems
+    (problem,) = check_shard("c", 1, [done("c")], {}).problems
     assert problem == "c-00000000 was done, but is gone from the output: run the same command again"
 
 
@@ -81,9 +86,10 @@ def test_a_shard_that_was_done_and_is_gone():
     ],
 )
 def test_files_that_a_marker_speaks_of_and_that_are_gone(written, rejected, present, lost):
-    found = check_shard("a-00000000", 1, [done("a", written + rejected, written, rejected)], present).problems
+    sizes = dict.fromkeys(present, 9)
+    found = check_shard("a-00000000", 1, [done("a", written + rejected, written, rejected)], sizes).problems
     way_out = "restore that, or delete _shards/a-00000000.json and run the same command again"
-    assert found == (() if lost is None else (f"a-00000000 has lost {lost}: {way_out}",))
+    assert found == (() if lost is None else (f"a-00000000 has lost {lost}, or a part of it: {way_out}",))
 
 
 def test_a_marker_of_another_input_is_neither_counted_nor_wrong():
@@ -91,10 +97,10 @@ def test_a_marker_of_another_input_is_neither_counted_nor_wrong():
 
 
 def test_of_many_problems_ten_are_named(layout, tmp_path):
-    totals = sum((check_shard(f"s{n:02d}", 1, [], set()) for n in range(13)), Totals())
+    totals = sum((check_shard(f"s{n:02d}", 1, [], {}) for n in range(13)), Totals())
     (tmp_path / "_SUCCESS").touch()  # of an earlier run
     with pytest.raises(AuditError, match=r"not complete: s00 was not done; .*; s09 was not done, and 3 more$"):
-        finish(totals, layout, "run", FailureSettings(max_fraction=1), {})
+        finish(totals, layout, "run", FailureSettings(max_fraction=1), ABOUT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["_shards", "images", "rejects"]
 
 
@@ -106,7 +112,7 @@ def test_success_unless_too_much_was_rejected(layout, tmp_path, max_fraction, su
         layout,
         "run",
         FailureSettings(max_fraction=max_fraction),
-        {"cambeam_version": "1"},
+        ABOUT,
     )
     assert (tmp_path / "_SUCCESS").exists() == success
     summary = json.loads((tmp_path / "_run.json").read_text())
@@ -118,7 +124,7 @@ def test_success_unless_too_much_was_rejected(layout, tmp_path, max_fraction, su
 def audit(tmp_path, planned, found):
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         both = (pipeline | "P" >> beam.Create(planned), pipeline | "D" >> beam.Create(found))
-        _ = both | Audit(str(tmp_path), "run", FailureSettings(max_fraction=0.5), {})
+        _ = both | Audit(str(tmp_path), "run", FailureSettings(max_fraction=0.5), ABOUT)
 
 
 @pytest.mark.usefixtures("layout")
@@ -145,3 +151,35 @@ def test_transform_fails_where_what_was_done_is_gone(tmp_path, layout):
 def test_transform_fails_where_nothing_was_done(tmp_path, layout):
     with pytest.raises(Exception, match="a-00000000 was not done"):
         audit(tmp_path, [shard("/data/a.tar")], [])
+
+
+@pytest.mark.parametrize(
+    ("images", "again", "problem"),
+    [
+        (9, None, None),
+        (4, None, "a-00000000 has lost images/a-00000000.parquet, or a part of it"),
+        (4, done("a", images_bytes=4, rejects_bytes=9), None),  # another run has done it since
+        (4, done("a", fingerprint="g"), "a-00000000 was done again with other"),
+    ],
+)
+def test_files_that_are_not_as_large_as_the_marker_says(images, again, problem):
+    marker = done("a", images_bytes=9, rejects_bytes=9)
+    present = {MARKERS: 9, IMAGES: images, REJECTS: 9}
+    found = check_shard("a-00000000", 1, [marker], present, lambda shard_id: again).problems
+    assert [text[: len(problem or "")] for text in found] == ([problem] if problem else [])
+
+
+def test_a_shard_that_is_planned_twice_is_a_problem():
+    """Two inputs of one id: the rows of the one would replace the other's."""
+    assert check_shard("a", 2, [done("a")], ALL).problems == ("a is planned 2 times",)
+
+
+def test_a_run_that_another_has_overtaken_leaves_the_end_to_it(layout, tmp_path):
+    (tmp_path / "_SUCCESS").touch()  # the other's
+    (tmp_path / "_plan").mkdir()
+    (tmp_path / "_plan" / "settings.json").write_text('{"other": 1}')
+    for totals in (check_shard("a", 1, [done("a")], ALL), check_shard("a", 1, [], {})):
+        with pytest.raises(OvertakenError, match="another run has given"):
+            finish(totals, layout, "run", FailureSettings(max_fraction=1), ABOUT)
+    assert (tmp_path / "_SUCCESS").exists()
+    assert not (tmp_path / "_run.json").exists()

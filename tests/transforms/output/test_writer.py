@@ -89,6 +89,8 @@ def test_a_shard_is_committed_at_its_last_batch(layout):
         precision="float32",
         device="a processor",
         run_id="run",
+        images_bytes=pathlib.Path(layout.images(SHARD_ID)).stat().st_size,
+        rejects_bytes=pathlib.Path(layout.rejects(SHARD_ID)).stat().st_size,
     )
     assert done.seconds["predict"] == 1.0  # two batches of half a second
     assert "write" in done.seconds
