@@ -5,7 +5,7 @@ import itertools
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple
@@ -83,6 +83,7 @@ def make_plan(config: InputSettings, layout: Layout) -> Plan:
     numbers = _count_groups([*known, *elsewhere])
     new_shards = [*_shard_files(new), *_image_groups(new, config.images_per_shard, numbers)]
     shards = [*known, *(_measure(with_labels(shard, others, config), files) for shard in new_shards)]
+    _check_ids([*shards, *elsewhere])
     labels = others.intersection(path for shard in shards for path in shard_paths(shard))
     return Plan(shards, elsewhere, changed, len(others) - len(labels))
 
@@ -212,5 +213,22 @@ def _count_groups(shards: list[Shard]) -> dict[str, int]:
 
 def _shard_id(name: str, uri: str) -> str:
     # what begins with "_" is hidden from readers of Parquet folders, what begins with "-" is an option to many tools
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80].lstrip("_-") or "shard"
-    return f"{safe}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64].lstrip("_-") or "shard"
+    # 128 bits: of the 32 that early versions took, a million shards share some; those of known shards stay as they are
+    return f"{safe}-{hashlib.sha256(uri.encode(errors='surrogateescape')).hexdigest()[:32]}"
+
+
+def _check_ids(shards: Sequence[Shard]) -> None:
+    """Checks that no two shards would be written to one file.
+
+    Raises:
+      PlanError: two would.
+    """
+    uris: dict[str, str] = {}
+    for shard in shards:
+        if shard.shard_id in uris:
+            raise PlanError(
+                f"{uris[shard.shard_id]} and {shard.uri} both have the id {shard.shard_id}, and the rows of one would "
+                "replace the other's: choose another --output"
+            )
+        uris[shard.shard_id] = shard.uri

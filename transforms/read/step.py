@@ -66,7 +66,7 @@ class _ReadBatches(beam.DoFn):
         for batch in read_batches(shard, samples, self._decoder, self._batch_size):
             live.raise_if_stopped()
             if batch.is_last:  # the reader is at its end, and has counted all
-                batch = replace(batch, ignored=counts["members_ignored"])
+                batch = replace(batch, ignored=ignored["members_ignored"])
             metrics.count("images_read", batch.read)
             metrics.count("images_decoded", len(batch.images))
             metrics.count_rejects(batch.rejects)

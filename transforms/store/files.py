@@ -9,6 +9,7 @@ import json
 import os
 import posixpath
 import shutil
+from collections.abc import Iterator
 from typing import IO
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
@@ -163,19 +164,38 @@ def metadata(path: str) -> FileMetadata:
 
 @_retried
 def match(pattern: str) -> list[FileMetadata]:
-    """Lists the files that match a pattern (`*` within a folder, `**` at any depth), sorted by path."""
-    return sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda metadata: metadata.path)
+    """Lists the files that match a pattern (`*` within a folder, `**` at any depth), sorted by path.
+
+    Local ones are regular files: to open a named pipe would wait for someone who writes to it.
+    """
+    found = sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda metadata: metadata.path)
+    return [metadata for metadata in found if os.path.isfile(metadata.path)] if is_local(pattern) else found
 
 
 def files_below(folder: str) -> list[FileMetadata]:
     """Lists the files in a folder at any depth, sorted by path; none where it does not exist.
 
-    Unlike a pattern, a local folder may have any name.
+    Unlike a pattern, a local folder may have any name. Links to folders are followed, and each folder is listed once:
+    by its own path where it has one below this folder.
     """
     if not is_local(folder):
         return match(join(folder, "**"))
-    paths = (join(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    paths = (join(parent, name) for parent, names in _local_folders(folder) for name in names)
     return [metadata(path) for path in sorted(paths) if os.path.isfile(path)]
+
+
+def _local_folders(top: str) -> Iterator[tuple[str, list[str]]]:
+    """Yields the folders below one and the names in each; those that links lead to come last, unless they are known."""
+    seen, links = set(), [top]
+    while links:
+        for parent, folders, names in os.walk(links.pop(0)):
+            status = os.stat(parent)
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            links += [path for path in (join(parent, name) for name in sorted(folders)) if os.path.islink(path)]
+            yield parent, names
 
 
 def names(folder: str) -> list[str]:

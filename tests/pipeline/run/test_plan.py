@@ -1,4 +1,6 @@
+import dataclasses
 import os
+import pathlib
 import re
 
 import pytest
@@ -252,3 +254,85 @@ def test_a_folder_may_have_any_name(layout, data):
 def test_a_run_without_its_plan_fails(tmp_path):
     with pytest.raises(PlanError, match="is gone, or this worker can't reach it: run the command again"):
         read_run_plan(str(tmp_path / "plan.jsonl"))
+
+
+def test_shards_of_one_name_in_many_folders_have_ids_of_their_own(layout, data):
+    """32 bits, as early versions took, are too few: of 10,000 such shards 1 % share one."""
+    for name in ("x", "y"):
+        (data / name).mkdir()
+        write_samples(data / name / "data.tar", 1)
+    ids = [shard.shard_id for shard in plan(layout, data).shards]
+    assert len({*ids}) == len(ids)
+    assert all(re.fullmatch(r".+-[0-9a-f]{32}", shard_id) for shard_id in ids)
+
+
+def test_known_shards_keep_their_ids(layout, data):
+    write_samples(data / "a.tar", 1)
+    made = plan(layout, data)
+    old = dataclasses.replace(made.shards[0], shard_id="a-0123abcd")
+    write_plan(layout.plan, [old], layout.temporary("run", "plan"))
+    assert plan(layout, data).shards[0].shard_id == "a-0123abcd"
+
+
+def test_two_shards_of_one_id_are_refused(layout, data):
+    write_samples(data / "a.tar", 1)
+    first, *_ = plan(layout, data).shards
+    write_plan(layout.plan, [first, dataclasses.replace(first, uri="/other/a.tar")], layout.temporary("run", "plan"))
+    with pytest.raises(PlanError, match=r"/a\.tar both have the id .* choose another --output"):
+        plan(layout, data)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "{}",
+        "null",
+        '{"shard_id": "../../x", "uri": "/a", "format": "webdataset", "version": "1@1", "num_bytes": 1, "members": []}',
+        '{"shard_id": "x", "uri": 5, "format": "webdataset", "version": "1@1", "num_bytes": 1, "members": []}',
+        '{"shard_id": "x", "uri": "/a", "format": "webdataset", "version": "1@1", "num_bytes": 1, "other": []}',
+    ],
+)
+def test_a_plan_that_is_none_is_one_line_with_a_way_out(layout, data, line):
+    write_samples(data / "a.tar", 1)
+    keep(layout, plan(layout, data))
+    path = pathlib.Path(layout.plan)
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(PlanError, match=r"line \d+ of the plan .*shards.jsonl is damaged .* or delete it, and run"):
+        plan(layout, data)
+
+
+def test_folders_that_link_to_each_other_are_listed_once(layout, tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "x.jpg").write_bytes(jpeg())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "y.jpg").write_bytes(jpeg(1))
+    for name in ("me", "too"):
+        (folder / name).symlink_to(folder)
+        (folder / "a" / name).symlink_to(folder / "a")
+    (folder / "Elsewhere").symlink_to(tmp_path / "elsewhere")
+    (shard,) = plan(layout, folder).shards
+    assert shard.members == ("Elsewhere/y.jpg", "a/x.jpg")
+
+
+def test_only_regular_files_are_shards(layout, data):
+    write_samples(data / "a.tar", 1)
+    os.mkfifo(data / "pipe.tar")
+    (data / "folder.tar").mkdir()
+    for pattern in (data, f"{data}/*.tar"):
+        assert not any("pipe" in shard.uri or "folder" in shard.uri for shard in plan(layout, pattern).shards)
+    with pytest.raises(PlanError, match="no file matches"):
+        plan(layout, data / "pipe.tar")
+
+
+def test_names_that_are_not_utf_8(layout, tmp_path):
+    folder = os.fsencode(tmp_path) + b"/in\xff"
+    os.mkdir(folder)
+    path = os.fsdecode(folder + b"/a\xfe.tar")
+    write_samples(path, 1)
+    made = plan(layout, os.fsdecode(folder))
+    keep(layout, made)
+    assert [shard.uri for shard in made.shards] == [path]
+    assert list(read_plan(layout.plan)) == made.shards
