@@ -41,6 +41,10 @@ def _summarize(result: Result, totals: dict[str, Any], console: rich.console.Con
     by_count = sorted(totals["rejects_by_type"].items(), key=lambda item: (-item[1], item[0]))
     for error_type, count in by_count[:_NAMED_ERRORS]:
         say(console, f"  {count} {error_type}")
+    if totals.get("ignored"):
+        say(console, f"{totals['ignored']} members of shards are neither images nor labels, and were passed over")
+    if not totals["read"]:
+        say(console, f"No image was found in the {totals['shards']} shards of the input: is it the right one?")
     say(console, f"output: {layout.root}")
     if not result.too_many_rejected:
         return ExitCode.DONE

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipeline.config import Config
@@ -10,7 +11,7 @@ from pipeline.run.fingerprint import differences
 from pipeline.run.job import Job
 from pipeline.run.plan import Plan
 from transforms.errors import UserError
-from transforms.output.layout import Layout
+from transforms.output.layout import IMAGES, MARKERS, REJECTS, Layout
 from transforms.output.plan import read_plan, write_plan
 from transforms.records import Shard
 from transforms.store import files as store
@@ -26,11 +27,13 @@ class Work(NamedTuple):
       left: shards that are not done, or are to be done again.
       again: ids of those that are done, and are to be done again.
       notes: what the user should know of it, a line each.
+      output_bytes: for `Shard.output_bytes`, by id, of the shards that have a marker on a store.
     """
 
     left: list[Shard]
     again: list[str]
     notes: list[str]
+    output_bytes: dict[str, tuple[int, int]] = {}
 
 
 def layout_of(config: Config) -> Layout:
@@ -77,7 +80,8 @@ def find_work(layout: Layout, plan: Plan, recipe: dict[str, Any], overwrite: boo
     Raises:
       UserError: rows of different models or settings would be mixed.
     """
-    earlier, marked = store.read_json(layout.settings), set(layout.marked())
+    earlier, present = _earlier_recipe(layout), _present(layout)
+    marked = {shard_id for shard_id, files in present.items() if MARKERS in files}
     strangers = marked - {shard.shard_id for shard in plan.shards}
     if earlier and earlier != recipe and (strangers or not overwrite):
         changes = "; ".join(differences(earlier, recipe))
@@ -91,7 +95,7 @@ def find_work(layout: Layout, plan: Plan, recipe: dict[str, Any], overwrite: boo
             f"{layout.root} holds rows of other settings ({changes}): {way_out}, or choose another --output"
         )
     invalid = set(plan.changed)
-    if earlier != recipe:
+    if earlier is not None and earlier != recipe:  # where that is not known, the markers know it
         invalid |= marked
     if retry_failed:
         invalid |= {name.removesuffix(".parquet") for name in store.names(layout.rejects_folder)}
@@ -104,7 +108,37 @@ def find_work(layout: Layout, plan: Plan, recipe: dict[str, Any], overwrite: boo
         (plan.ignored, "files of the input are neither shards nor images, and are ignored"),
     ]
     again = [shard.shard_id for shard in left if shard.shard_id in marked]
-    return Work(left, again, [f"{count} {what}" for count, what in counts if count])
+    on_store = not store.is_local(layout.root)  # what is local is looked into, by the worker that takes it up
+    sizes = {shard_id: (files.get(IMAGES, 0), files.get(REJECTS, 0)) for shard_id, files in present.items() if on_store}
+    return Work(left, again, [f"{count} {what}" for count, what in counts if count], sizes)
+
+
+def _earlier_recipe(layout: Layout) -> dict[str, Any] | None:
+    """Returns what the rows in an output were made with; None where nothing says it.
+
+    Raises:
+      UserError: the file that says it is damaged.
+    """
+    try:
+        recipe = store.read_json(layout.settings)
+    except UserError:
+        recipe = []
+    if isinstance(recipe, dict | None):
+        return recipe
+    raise UserError(
+        f"{layout.settings} is damaged: restore it, or delete it and run the same command again, which keeps what was "
+        "done with the same settings"
+    )
+
+
+def _present(layout: Layout) -> dict[str, dict[str, int]]:
+    """Returns the bytes of each file in an output, by shard and folder; on a disk, of markers alone."""
+    if store.is_local(layout.root):
+        return {shard_id: {MARKERS: 0} for shard_id in layout.marked()}
+    found: dict[str, dict[str, int]] = {}
+    for shard_id, (folder, num_bytes) in layout.present():
+        found.setdefault(shard_id, {})[folder] = num_bytes
+    return found
 
 
 def prepare(layout: Layout, plan: Plan, work: Work, job: Job) -> None:
@@ -112,16 +146,18 @@ def prepare(layout: Layout, plan: Plan, work: Work, job: Job) -> None:
     _delete_old_temporary(layout)
     if work.left:
         store.delete(layout.success)
+    # before any marker goes: from here on a run with other settings adds no rows
+    store.write_json(layout.settings, job.recipe, layout.temporary(job.run_id, "settings.json"))
     # else progress would count what is to be done again as done
     list(thread_pool("read").map(store.delete, map(layout.marker, work.again)))
-    store.write_json(layout.settings, job.recipe, layout.temporary(job.run_id, "settings.json"))
     store.write_json(layout.class_names, job.class_names, layout.temporary(job.run_id, "class_names.json"))
     known = [*plan.shards, *plan.elsewhere]
     known_ids = {shard.shard_id for shard in known}
     # by runs of other inputs, while this one loaded its model
     added = [shard for shard in read_plan(layout.plan) if shard.shard_id not in known_ids]
     write_plan(layout.plan, [*known, *added], layout.temporary(job.run_id, "all.jsonl"))
-    write_plan(job.plan_path, plan.shards, f"{job.plan_path}.part")
+    of_run = (replace(shard, output_bytes=work.output_bytes.get(shard.shard_id)) for shard in plan.shards)
+    write_plan(job.plan_path, of_run, f"{job.plan_path}.part")
 
 
 def delete_temporary(layout: Layout, run_id: str) -> None:

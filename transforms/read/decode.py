@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from transforms.read import jpeg
+from transforms.read import jpeg, limits
 from transforms.records import ErrorType, Image, Sample
 from transforms.worker.threads import Budget
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF")
-MAX_PIXELS = 120_000_000  # of the original
-_MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of a JPEG, each scan counted: a few bytes can ask for one more scan of them all
 _SEGMENT = re.compile(rb"(\xff[\xc0-\xcf\xda-\xfe])(..)", re.DOTALL)  # of the header of a JPEG: marker, length
-DECODED_PIXELS = Budget(MAX_PIXELS)  # not yet resized; one takes up to 16 bytes, so 2 GB in this process
+_LARGE_PIXELS = 16_000_000  # of an image that is made RGB and smaller strip by strip, not at once
+_STRIP_PIXELS = 2_000_000
+DECODED_PIXELS = Budget(limits.MAX_PIXELS)  # not yet resized, in this process
 CENTER_CROP_FRAC = 224 / 256  # of the shorter side, as in the usual evaluation of ImageNet classifiers
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -68,7 +68,7 @@ def decode(
       index_in_shard: kept in the image.
 
     Raises:
-      ImageError: the bytes are no such image, or one of more than MAX_PIXELS.
+      ImageError: the bytes are no such image, or one of more than `limits.MAX_PIXELS`.
     """
     if not sample.encoded:
         raise ImageError(ErrorType.EMPTY, "the image has no bytes")
@@ -107,14 +107,14 @@ def _upright(encoded: bytes, needed_px: int) -> Iterator[tuple[np.ndarray, int, 
         image = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
         width, height = image.size
         is_jpeg = image.format in ("JPEG", "MPO")
-        _check_cost(width, height, encoded.count(jpeg.SCAN_MARKER) if is_jpeg else 1)
+        _check_cost(width, height, encoded.count(jpeg.SCAN_MARKER) if is_jpeg else 1, image.format)
         # JPEG decodes at 1/2, 1/4 or 1/8 at a fraction of the cost
         image.draft(None, (2 * needed_px, 2 * needed_px))
         # ... but where it comes in several scans, libjpeg holds the coefficients of all pixels, whatever the size
         num_pixels = width * height if is_jpeg and _has_several_scans(image, encoded) else image.width * image.height
     with DECODED_PIXELS.held(num_pixels):
         with _image_errors():
-            orientation, rgb = _load(image)
+            orientation, rgb = _load(image, 2 * needed_px)
             pixels = np.asarray(rgb)
         yield (pixels, height, width) if orientation >= 5 else (pixels, width, height)
 
@@ -146,21 +146,23 @@ def _has_several_scans(image: PIL.Image.Image, encoded: bytes) -> bool:
     return True
 
 
-def _check_cost(width: int, height: int, scans: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(ErrorType.TOO_MANY_PIXELS, f"{width}x{height} pixels, at most {MAX_PIXELS} are decoded")
-    if scans * width * height > _MAX_SCANNED_PIXELS:
+def _check_cost(width: int, height: int, scans: int, format: str | None = None) -> None:
+    limit = limits.MAX_PIXELS_OF.get(format or "", limits.MAX_PIXELS)
+    if width * height > limit:
+        of_format = f" of {format}" if limit < limits.MAX_PIXELS else ""
+        raise ImageError(ErrorType.TOO_MANY_PIXELS, f"{width}x{height} pixels{of_format}, at most {limit} are decoded")
+    if scans * width * height > limits.MAX_SCANNED_PIXELS:
         raise ImageError(
             ErrorType.TOO_MANY_PIXELS,
-            f"{scans} scans of {width}x{height} pixels, at most {_MAX_SCANNED_PIXELS} are decoded",
+            f"{scans} scans of {width}x{height} pixels, at most {limits.MAX_SCANNED_PIXELS} are decoded",
         )
 
 
-def _load(image: PIL.Image.Image) -> tuple[int, PIL.Image.Image]:
-    """Decodes; returns the orientation that the image had, and its upright RGB version."""
+def _load(image: PIL.Image.Image, enough_px: int) -> tuple[int, PIL.Image.Image]:
+    """Decodes; returns the orientation that the image had, and its upright RGB version, reduced if it is large."""
     image.load()  # before the EXIF is looked at: for a PNG that would load too, and hide what is wrong with it
     orientation = _orientation(image)
-    rgb = _to_rgb(image)
+    rgb = _to_reduced_rgb(image, enough_px) if image.width * image.height > _LARGE_PIXELS else _to_rgb(image)
     return orientation, rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
@@ -170,6 +172,17 @@ def _orientation(image: PIL.Image.Image) -> int:
         return orientation if orientation in _UPRIGHT else 1
     except Exception:  # broken EXIF does not make a broken picture
         return 1
+
+
+def _to_reduced_rgb(image: PIL.Image.Image, enough_px: int) -> PIL.Image.Image:
+    """Converts any mode and reduces by whole numbers, no further than to `enough_px`; holds one strip besides both."""
+    reduce_x, reduce_y = (max(1, side // enough_px) for side in image.size)
+    rows = reduce_y * max(1, _STRIP_PIXELS // (image.width * reduce_y))
+    reduced = PIL.Image.new("RGB", (-(-image.width // reduce_x), -(-image.height // reduce_y)))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        reduced.paste(_to_rgb(strip).reduce((reduce_x, reduce_y)), (0, top // reduce_y))
+    return reduced
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

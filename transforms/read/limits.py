@@ -9,3 +9,6 @@ MAX_EXTENDED_HEADERS = 8  # that belong to one member
 MAX_SAMPLE_MEMBERS = 1000  # of a tar file that make one sample; those behind them make another
 MAX_FIELDS = 50_000  # of a `tf.train.Example`: a feature takes about five
 MAX_ROWS_WITHOUT_BYTES = 1_000_000  # of a Parquet file: more of them than this and its bytes is no count of images
+MAX_PIXELS = 120_000_000  # of an image
+MAX_PIXELS_OF = {"WEBP": 24_000_000, "AVIF": 28_000_000}  # decoders that take 16 to 22 bytes for each
+MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of a JPEG, each scan counted: a few bytes can ask for one more scan of them all

@@ -7,6 +7,7 @@ import pytest
 
 from tests.factories import encode, gradient, jpeg
 from transforms.read import decode as images
+from transforms.read import limits
 from transforms.read.decode import ImageError
 from transforms.records import ErrorType, Sample
 from transforms.worker.threads import Budget
@@ -194,9 +195,9 @@ def failure(encoded):
 
 
 def test_bombs_are_refused_before_they_are_decoded(monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 99)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 99)
     assert failure(encode(gradient(10, 10))) == ErrorType.TOO_MANY_PIXELS
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 100)
     decode(encode(gradient(10, 10)), 8)
 
 
@@ -226,7 +227,7 @@ def test_damaged_content_is_corrupt():
 
 class RecordingBudget(Budget):
     def __init__(self, events):
-        super().__init__(images.MAX_PIXELS)
+        super().__init__(limits.MAX_PIXELS)
         self._events = events
 
     def take(self, amount, timeout_s=None):
@@ -272,3 +273,28 @@ def test_a_jpeg_whose_components_come_in_scans_of_their_own_is_charged_whole(eve
         decode(bytes(encoded), 64)
     assert events[0] == ("take", 1600 * 1200)
     assert events[-1] == ("give", 1600 * 1200)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16"])
+def test_large_images_are_reduced_in_strips_as_at_once(monkeypatch, mode):
+    """Half-pixel averages of whole blocks: 400x300 to 100x75, then to 32 pixels as ever."""
+    image = PIL.Image.fromarray(gradient(400, 300))
+    image = (
+        PIL.Image.fromarray(gradient(400, 300)[..., 0].astype(np.uint16) << 8)
+        if mode == "I;16"
+        else image.convert(mode)
+    )
+    encoded = encode(image)
+    at_once = decode(encoded, 32, "squash", 32)
+    monkeypatch.setattr(images, "_LARGE_PIXELS", 1)
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 3000)
+    in_strips = decode(encoded, 32, "squash", 32)
+    assert (in_strips.width, in_strips.height, in_strips.preview.shape) == (400, 300, at_once.preview.shape)
+    assert np.abs(in_strips.pixels.astype(int) - at_once.pixels).max() <= 4
+
+
+@pytest.mark.parametrize("format", ["WEBP", "AVIF"])
+def test_decoders_that_need_more_memory_take_fewer_pixels(monkeypatch, format):
+    monkeypatch.setattr(limits, "MAX_PIXELS_OF", {format: 99})
+    assert failure(encode(gradient(10, 10), format)) == ErrorType.TOO_MANY_PIXELS
+    assert decode(encode(gradient(10, 10)), 32).width == 10
