@@ -66,8 +66,8 @@ def load(path: str | None = None, settings: Sequence[str] = (), flags: dict[str,
         if not separator:
             raise ConfigError(f"--set {setting}: expected section.key=value")
         try:
-            _put(values, key.strip(), yaml.safe_load(text))
-        except yaml.YAMLError:
+            _put(values, key.strip(), _yaml(text))
+        except (yaml.YAMLError, RecursionError):
             raise ConfigError(f"--set {setting}: {text!r} is not a YAML value") from None
     for key, value in (flags or {}).items():
         if value is not None:
@@ -103,14 +103,38 @@ def _refuse_credentials(config: Config) -> None:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(pathlib.Path(path).read_text())
+        values = _yaml(pathlib.Path(path).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"can't read the config {path!r}: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"the config {path!r} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"the config {path!r} is nested too deeply") from None
     if not isinstance(values or {}, dict):
         raise ConfigError(f"the config {path!r} must be a mapping of sections, got {type(values).__name__}")
     return values or {}
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that comes twice, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is not None and key in seen and key != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} comes twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(text: str) -> Any:
+    """Returns the value of a YAML text.
+
+    Raises:
+      yaml.YAMLError, RecursionError: it is none, has a key twice, or is nested too deeply.
+    """
+    return yaml.load(text, _Loader)  # a safe one
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

@@ -155,6 +155,8 @@ def make_runner(options: PipelineOptions, flags: list[str], num_shards: int) -> 
     given = {flag.partition("=")[0] for flag in flags}
     if "--direct_running_mode" not in given:
         direct.direct_running_mode = "multi_threading"
+    if direct.direct_num_workers < 0:
+        raise OptionError(f"--direct_num_workers={direct.direct_num_workers}: expected a number, or 0 for all cores")
     if "--direct_num_workers" not in given:
         direct.direct_num_workers = max(1, min(num_cores(), num_shards))
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())

@@ -55,6 +55,8 @@ def layout_of(config: Config) -> Layout:
     existing = path
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise UserError(f"the output {path!r} lies below {existing!r}, which is not a folder")
     if not os.access(existing, os.W_OK):
         raise UserError(f"the output {path!r} can't be written to")
     return Layout(path)

@@ -138,3 +138,27 @@ def test_beam_options_are_values_or_lists_and_never_false():
         parse({"beam": {"use_public_ips": False}})
     with pytest.raises(ConfigError, match="carries credentials"):
         parse({"beam": {"job_endpoint": "http://me:secret@host:8099"}})
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("failures.max_fraction=true", "failures.max_fraction: must not be a boolean, got True"),
+        ("cam.top_k=yes", "cam.top_k: must not be a boolean, got True"),
+        ("model.batch_size=on", "model.batch_size: must not be a boolean, got True"),
+        ("output.cams=1", "output.cams: must be true or false, got 1"),
+        ("output.cams='yes'", "output.cams: must be true or false, got 'yes'"),
+    ],
+)
+def test_numbers_are_no_booleans(setting, message):
+    assert problem(settings=[setting]) == message
+
+
+def test_a_key_that_comes_twice_is_refused(file):
+    assert "'cam' comes twice" in problem(file("cam: {top_k: 2}\nboxes: {}\ncam: {flip: true}\n"))
+    assert "'top_k' comes twice" in problem(file("cam: {top_k: 2, top_k: 3}\n"))
+
+
+def test_a_config_without_end_is_refused(file):
+    assert "is nested too deeply" in problem(file("a: " + "[" * 3000))
+    assert "is not a YAML value" in problem(settings=["cam.top_k=" + "[" * 3000])

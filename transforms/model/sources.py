@@ -56,9 +56,13 @@ def class_names(settings: ModelSettings, num_classes: int) -> list[str]:
     if path is None:
         return find(settings.source).class_names(num_classes)
     try:
-        names = store.read_bytes(path).decode().splitlines()
+        text = store.read_bytes(path).decode("utf-8-sig")  # without a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"can't read the class names in {path!r}: {error}") from error
+    names = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
+    for number, name in enumerate(names, start=1):
+        if len(name.splitlines()) != 1 or not name.strip():
+            raise ModelError(f"line {number} of the class names in {path!r} is blank, or holds another end of line")
     if len(names) != num_classes:
         raise ModelError(f"{path} names {len(names)} classes, but the model has {num_classes}")
     return names

@@ -201,20 +201,46 @@ def test_a_rerun_does_what_is_left_and_touches_nothing_else(label, data, tmp_pat
     assert rows(out) == expected
 
 
-def test_a_file_of_rows_that_was_deleted_is_missed(label, data, tmp_path):
+@pytest.mark.parametrize("damage", ["deleted", "empty", "half", "another shard's"])
+def test_rows_that_are_not_as_their_marker_says_are_made_again(label, data, tmp_path, damage):
     out = tmp_path / "out"
     label(data, out)
     expected = rows(out)
-    (gone,) = (out / "images").glob("b-*")
-    gone.unlink()
+    (path,) = (out / "images").glob("b-*")
+    (other,) = (out / "images").glob("a-*")
+    content = {"empty": b"", "half": path.read_bytes()[:5000], "another shard's": other.read_bytes()}
+    path.unlink()
+    if damage in content:
+        path.write_bytes(content[damage])
     code, said = label(data, out)
-    assert code == 1
-    assert f"{gone.stem} has lost images/{gone.name}: restore that, or delete _shards/{gone.stem}.json and run" in said
-    assert not (out / "_SUCCESS").exists()
-    (out / "_shards" / f"{gone.stem}.json").unlink()
-    assert label(data, out)[0] == 0
-    assert (out / "_SUCCESS").exists()
+    assert code == 0, said
     assert rows(out) == expected
+    assert (out / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"shard_id": "other"}'])
+def test_a_marker_that_is_none_is_made_again(label, data, tmp_path, text):
+    out = tmp_path / "out"
+    label(data, out)
+    expected = rows(out)
+    (marker,) = (out / "_shards").glob("b-*")
+    marker.write_text(text)
+    code, said = label(data, out)
+    assert code == 0, said
+    assert rows(out) == expected
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_settings_that_are_damaged_are_an_error_with_a_way_out(label, data, tmp_path, text):
+    out = tmp_path / "out"
+    label(data, out)
+    settings = out / "_plan" / "settings.json"
+    settings.write_text(text)
+    with pytest.raises(UserError, match="settings.json is damaged: restore it, or delete it and run"):
+        label(data, out)
+    settings.unlink()
+    code, said = label(data, out)
+    assert (code, "0 images labelled" in said) == (0, True), said
 
 
 def test_new_and_changed_shards_are_done_and_strangers_are_reported(label, data, tmp_path):
