@@ -2,7 +2,9 @@
 
     python -m tests.fuzz.run --inputs 20000
 
-Every input must end in rows and rejects. An exception is an escape, a dead worker a crash, ten seconds a hang.
+Every input must end in rows and rejects. An exception is an escape, a dead worker a crash, ten seconds a hang. Every
+other input is a shard with a lie in a header or a footer and checksums that are right: of these each whole image must
+be a row, or a reject, or lie behind a `damaged_shard`; else it is a loss.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import traceback
 
 import numpy as np
 
+from tests.fuzz.headers import lost, nth_lie
 from tests.fuzz.mutations import Seed, mutate, seeds, with_file
 from tests.shard_writers import shard_of
 from transforms.read.batches import Decoder
@@ -46,6 +49,19 @@ def _outcomes(samples) -> collections.Counter:
     return outcomes
 
 
+def try_lie(number: int) -> tuple[str, collections.Counter, list[int]]:
+    """Returns the format of lie `number`, what it ends in, and which whole images are lost without a word."""
+    lie = nth_lie(number)
+    seed = Seed("lie", lie.format, lie.content)
+    found: list = []
+
+    def read(path):
+        found.extend(FORMATS[lie.format].read(shard_of(path, lie.format), USUAL_FIELDS))
+
+    with_file(seed, lie.content, read)
+    return lie.format, _outcomes(found), lost(lie, found)
+
+
 def nth_input(number: int, all_seeds: list[Seed]) -> tuple[Seed, bytes]:
     """Returns input `number`: the same in every run."""
     seed = all_seeds[number % len(all_seeds)]
@@ -56,11 +72,16 @@ def _work(first: int, last: int, pipe) -> None:
     all_seeds = seeds()
     for number in range(first, last):
         seed, content = nth_input(number, all_seeds)
+        target, outcomes, problem = seed.target, collections.Counter(), None
         try:
-            outcomes, escaped = try_content(seed, content), None
+            if number % 2:
+                target, outcomes, missing = try_lie(number)
+                problem = f"lost images {missing}" if missing else None
+            else:
+                outcomes = try_content(seed, content)
         except Exception:
-            outcomes, escaped = collections.Counter(), traceback.format_exc()
-        pipe.send((number, seed.target, outcomes, escaped, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+            problem = traceback.format_exc()
+        pipe.send((number, target, outcomes, problem, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
 def main(argv=None) -> int:
@@ -93,7 +114,7 @@ def main(argv=None) -> int:
             tally[target]["inputs"] += 1
             peak_kib = max(peak_kib, kib)
             if problem:
-                bad["escapes"] += 1
+                bad["losses" if problem.startswith("lost") else "escapes"] += 1
                 _report(number, problem, arguments.keep)
             number += 1
         else:
@@ -108,7 +129,7 @@ def main(argv=None) -> int:
         inputs, rows = counts.pop("inputs"), counts.pop("row", 0)
         rejects = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
         print(f"{target}: {inputs} inputs, {rows} rows, {counts.total()} rejects ({rejects})")
-    print(f"escapes {bad['escapes']}, crashes {bad['crashes']}, hangs {bad['hangs']}")
+    print(", ".join(f"{kind} {bad[kind]}" for kind in ("escapes", "crashes", "hangs", "losses")))
     print(f"peak memory {peak_kib / 1024:.0f} MiB, slowest input {slowest[1]} {slowest[0]:.2f} s,", end=" ")
     print(f"all {time.monotonic() - started:.0f} s")
     return int(bool(bad))
@@ -116,6 +137,9 @@ def main(argv=None) -> int:
 
 def _report(number: int, problem: str, keep: pathlib.Path | None) -> None:
     seed, content = nth_input(number, seeds())
+    if number % 2:
+        lie = nth_lie(number)
+        seed, content = Seed(f"{lie.what}.{lie.format}", lie.format, lie.content), lie.content
     print(f"input {number} ({seed.name}): {problem}", file=sys.stderr)
     if keep:
         keep.mkdir(parents=True, exist_ok=True)

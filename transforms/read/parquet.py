@@ -54,19 +54,6 @@ def _check_footer(footer: pq.FileMetaData, num_bytes: int) -> None:
         raise ValueError(f"the footer has {footer.num_rows} rows, and {num_rows} in row groups")
     if num_rows > num_bytes + limits.MAX_ROWS_WITHOUT_BYTES:
         raise ValueError(f"{num_rows} rows in a file of {num_bytes} bytes")
-    places = []
-    for group in groups:
-        for number in range(group.num_columns):
-            column = group.column(number)
-            begin = column.data_page_offset
-            if column.has_dictionary_page and column.dictionary_page_offset:
-                begin = min(begin, column.dictionary_page_offset)
-            places.append((begin, begin + column.total_compressed_size))
-    end = 0
-    for begin, next_end in sorted(places):
-        if begin < end:
-            raise ValueError(f"two columns are said to lie at byte {begin}")
-        end = next_end
 
 
 def find_columns(schema: pa.Schema, fields: Fields) -> _Columns:

@@ -55,7 +55,7 @@ class TarStream:
 
     def __init__(self, file: IO[bytes]):
         self._file, self._position = file, 0
-        self._left = self._padding = 0  # of the content of the current member
+        self._left = self._padding = self._content_begin = 0  # of the current member
         self._records: dict[str, str] = {}  # of PAX, for all members
 
     def __iter__(self) -> Iterator[Member | Gap]:
@@ -83,9 +83,22 @@ class TarStream:
         Raises:
           TarError: the file ends within them.
         """
+        begin = self._position
         content = self._read(self._left if size is None else min(size, self._left))
         self._left -= len(content)
+        self._check_swallowed(content, begin)
         return content
+
+    def _check_swallowed(self, content: bytes, begin: int) -> None:
+        """Raises where content holds the header of a member: the size that was said of it is too large."""
+        at = content.find(b"ustar")
+        while at >= 0:
+            header = at - _MAGIC.start
+            if (self._content_begin - begin - header) % _BLOCK == 0 and header >= 0:
+                block = content[header : header + _BLOCK]
+                if len(block) == _BLOCK and _is_header(block):
+                    raise TarError(f"a member holds the header at byte {begin + header}")
+            at = content.find(b"ustar", at + 1)
 
     def _next_header(self) -> tuple[int, bytes | None]:
         """Returns how many bytes of zeros come first, and the header behind them; None where the file ends."""
@@ -119,6 +132,8 @@ class TarStream:
             kind = header[_KIND]
             if kind in (_LONG_NAME, _LONG_LINK):
                 name = self._extension(size).rstrip(b"\0")
+                if b"\0" in name:
+                    raise TarError(f"a name with a zero byte, before byte {self._position}")
                 records.setdefault("path" if kind == _LONG_NAME else "linkpath", _text(name))
             elif kind in _PAX or kind == _PAX_OF_ALL:
                 found = _pax_records(self._extension(size))
@@ -162,6 +177,8 @@ class TarStream:
             if size < 0:
                 raise TarError(f"a size of {records['size']!r} in the header at byte {self._position}")
         about = _KINDS.get(kind, "")
+        if "linkpath" in records and kind not in (_HARD_LINK, _SYMBOLIC_LINK):
+            raise TarError(f"where a link points to, for what is no link, before byte {self._position}")
         if kind in (_HARD_LINK, _SYMBOLIC_LINK):
             about = f"a link to {records.get('linkpath') or link!r}, and links are not followed"
         if about:
@@ -171,7 +188,7 @@ class TarStream:
             about = SPARSE
         elif any(key.startswith(_SPARSE_PREFIX) for key in records):
             about = SPARSE
-        self._left, self._padding = size, -size % _BLOCK
+        self._left, self._padding, self._content_begin = size, -size % _BLOCK, self._position
         return Member(name[: limits.MAX_NAME_CHARS], size, about)
 
     def _skip_sparse_map(self, goes_on: int) -> None:
@@ -196,6 +213,13 @@ class TarStream:
     def _skip(self, size: int) -> None:
         while size > 0:
             size -= len(self._read(min(size, _CHUNK_BYTES)))
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        return _number(block[_CHECKSUM]) in _checksums(block)
+    except ValueError:
+        return False
 
 
 def _checksums(header: bytes) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutations import mutate, seeds
-from tests.fuzz.run import try_content
+from tests.fuzz.run import try_content, try_lie
 from tests.shard_writers import photos, shard_of
 from transforms.read.batches import Decoder, read_batches
 from transforms.read.decode import ImageError, decode
@@ -203,6 +203,12 @@ ALL_SEEDS = seeds()
 @given(st.sampled_from(ALL_SEEDS), st.integers(0, 2**32))
 def test_damaged_files_end_in_rows_and_rejects(seed, number):
     try_content(seed, mutate(seed, random.Random(number)))
+
+
+@pytest.mark.parametrize("first", range(0, 600, 100))
+def test_no_lie_in_a_header_loses_whole_images(first):
+    for number in range(first, first + 100):
+        assert try_lie(number)[2] == [], f"lie {number}"
 
 
 @pytest.mark.parametrize("seed", ALL_SEEDS, ids=lambda seed: seed.name)
