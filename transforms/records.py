@@ -3,7 +3,7 @@
 import time
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -192,7 +192,7 @@ class ShardDone:
     images_bytes: int | None = None
     rejects_bytes: int | None = None
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -241,6 +241,6 @@ class ShardBatch:
             raise ValueError(f"{self.shard.shard_id} at {self.first_index} has not been through the model")
         return self.predictions
 
-    def after(self, stage: str, started: float, **changes) -> "ShardBatch":
-        """Returns the batch as a stage leaves it; `started` is `time.perf_counter()` of the stage's begin."""
+    def after(self, stage: str, started: float, **changes: Any) -> "ShardBatch":
+        """Returns the batch as a stage leaves it that started at `started` of `time.perf_counter()`."""
         return replace(self, seconds=self.seconds | {stage: time.perf_counter() - started}, **changes)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple
 
-from apache_beam.io.filesystem import BeamIOError, FileMetadata
+from apache_beam.io.filesystem import FileMetadata
 
 from transforms.output.layout import Layout
 from transforms.output.plan import PlanError, input_version, read_plan, shard_paths
@@ -118,7 +118,7 @@ def _list_input(config: InputSettings, layout: Layout, known: Mapping[str, str])
             root, found = _match(pattern)
             found = _outside_outputs(found, layout)
             formats = _formats([metadata.path for metadata in found], config.format, known)
-        except (OSError, BeamIOError) as error:
+        except OSError as error:
             raise PlanError(f"can't list the input {pattern!r}: {error}") from error
         if not found:
             raise PlanError(f"no file matches the input {pattern!r}")

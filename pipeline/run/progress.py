@@ -38,13 +38,13 @@ class LiveSource:
 
     def __init__(self, shards: list[Shard]) -> None:
         self._num_bytes = max(1, sum(shard.num_bytes for shard in shards))
-        self._start = live.counts()
+        self._start = live.progress()
 
     def state(self, now: bool = True) -> State:
         """Returns the state of this moment."""
-        counts = live.counts()
-        written, rejected = counts.written - self._start.written, counts.rejected - self._start.rejected
-        return State(written, rejected, min(1.0, (counts.read_bytes - self._start.read_bytes) / self._num_bytes))
+        done = live.progress()
+        written, rejected = done.written - self._start.written, done.rejected - self._start.rejected
+        return State(written, rejected, min(1.0, (done.read_bytes - self._start.read_bytes) / self._num_bytes))
 
 
 class MarkerSource:

@@ -89,7 +89,7 @@ def read_batches(
     """
     ahead = _BATCHES_AHEAD * batch_size
     pieces = _pieces(shard, samples, decoder, batch_size)
-    decoded = map_ahead(_decode, pieces, ahead, thread_pool("decode"), lambda piece: len(piece.samples), ahead)
+    decoded = map_ahead(_decode, pieces, thread_pool("decode"), ahead, cost=lambda piece: len(piece.samples))
     with contextlib.closing(decoded):
         batch = None
         for following in decoded:  # the batch of each piece

@@ -17,9 +17,9 @@ from transforms.store import files as store
 from transforms.worker.threads import map_ahead, thread_pool
 
 _LABEL_SUFFIXES = (".cls", ".json")
-_FILES_AHEAD = 64  # image files of a shard that are read before they are asked for,
-AHEAD_BYTES = 64 * 1024 * 1024  # and what they hold; a larger one is read ahead alone
-SMALL_BYTES = 1024 * 1024
+_FILES_AHEAD = 64  # of a shard, read before they are asked for; and
+AHEAD_BYTES = 64 * limits.MIB  # that they hold together at most; a larger one is read ahead alone
+SMALL_BYTES = limits.MIB  # which are read ahead of any file on a store
 
 
 def images_of(shard: Shard) -> list[str]:
@@ -70,10 +70,9 @@ def read_image_files(shard: Shard, fields: Fields = USUAL_FIELDS, ignored: Count
     ahead = map_ahead(
         lambda limited: read(*limited),
         ((member, _limit_ahead(shard, member)) for member in images),
-        _FILES_AHEAD,
         thread_pool("read"),
-        cost=lambda limited: limited[1],
-        max_cost=AHEAD_BYTES,
+        AHEAD_BYTES,
+        cost=lambda limited: max(limited[1], AHEAD_BYTES // _FILES_AHEAD),
     )
     for member, sample in zip(images, ahead, strict=True):
         sample = sample or read(member, limits.MAX_ENCODED_BYTES)

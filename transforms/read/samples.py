@@ -8,8 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
-from apache_beam.io.filesystem import BeamIOError
-
+from transforms.errors import UserError
 from transforms.read import limits
 from transforms.records import ErrorType, Sample
 
@@ -96,7 +95,7 @@ def damaged(uri: str, error: Exception) -> BadSample:
     Raises:
       Exception: the error itself, where it is not the bytes' but the store's.
     """
-    if isinstance(error, BeamIOError) or (isinstance(error, OSError) and error.errno is not None):
+    if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None):
         raise error
     notes = getattr(error, "__notes__", [])
     return BadSample("", uri, ErrorType.DAMAGED_SHARD, "; ".join([f"{type(error).__name__}: {error}", *notes]))

@@ -9,17 +9,17 @@ import json
 import os
 import posixpath
 import shutil
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Concatenate
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import UserError
 from transforms.store.resuming_file import RAW, ResumingFile
-from transforms.store.retries import Function, is_missing, persistent, raise_as_of_disk
+from transforms.store.retries import Arguments, Result, ask, is_missing
 
-_BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 20  # of a file on a store, which are asked for at once
 
 
 def is_local(path: str) -> bool:
@@ -32,37 +32,31 @@ def join(*parts: str) -> str:
     return posixpath.join(*parts)
 
 
-def _retried(function: Function) -> Function:
-    """Makes a function of a path try again where the path is not local, and raise what a disk would."""
-    on_stores = persistent(function)
+def _on_any_store(
+    function: Callable[Concatenate[str, Arguments], Result],
+) -> Callable[Concatenate[str, Arguments], Result]:
+    """Makes a function of a path fail on a store only as it does on a disk, and not before it was tried again."""
 
     @functools.wraps(function)
-    def wrapper(path: str, *args):
-        if is_local(path):
-            return function(path, *args)
-        try:
-            return on_stores(path, *args)
-        except ValueError as error:  # of a path that no store takes
-            raise UserError(f"{path}: {error}") from error
-        except Exception as error:
-            raise_as_of_disk(error, path)
+    def wrapper(path: str, *args: Arguments.args, **options: Arguments.kwargs) -> Result:
+        return function(path, *args, **options) if is_local(path) else ask(function, path, *args, **options)
 
-    return wrapper  # type: ignore[return-value] # the same signature
+    return wrapper
 
 
 def open_read(path: str) -> io.BufferedReader:
-    """Opens a file for reading its bytes as they lie there; on a store, a broken connection is taken up again."""
+    """Opens a file for reading its bytes as they are; on a store, what a broken connection left unread is read next."""
     if is_local(path):
         return open(path, "rb")
-    return io.BufferedReader(ResumingFile(path), _BUFFER_BYTES)
+    return io.BufferedReader(ResumingFile(path), BUFFER_BYTES)
 
 
-@_retried
+@_on_any_store
 def upload(path: str, content: IO[bytes]) -> None:
-    """Writes a file of a store from the begin of a local one; interrupted, it may leave a part of it there."""
+    """Copies the whole of a local file to a store; interrupted, it may leave a part of it there."""
     content.seek(0)
     with FileSystems.create(path, compression_type=RAW) as file:
-        shutil.copyfileobj(content, file, _BUFFER_BYTES)
+        shutil.copyfileobj(content, file, BUFFER_BYTES)
 
 
 def read_bytes(path: str) -> bytes:
@@ -71,14 +65,14 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
-def read_json(path: str):
+def read_json(path: str) -> Any:
     """Returns the value of a JSON file, or None where there is no such file.
 
     Raises:
       UserError: the file is not JSON.
     """
     try:
-        content = read_bytes(path)  # one request: to ask first whether it is there would be another
+        content = read_bytes(path)  # one request; to ask first whether the file exists would be another
     except Exception as error:
         if is_missing(error):
             return None
@@ -89,7 +83,7 @@ def read_json(path: str):
         raise UserError(f"{path} is not a JSON file: {error}") from error
 
 
-def write_json(path: str, value, temporary_path: str) -> None:
+def write_json(path: str, value: Any, temporary_path: str) -> None:
     """Writes a JSON file that is either whole or absent."""
     write_bytes(
         path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace"), temporary_path
@@ -103,7 +97,7 @@ def write_bytes(path: str, content: bytes, temporary_path: str) -> None:
         with open(temporary_path, "wb") as file:
             file.write(content)
         rename(temporary_path, path)
-    elif len(content) <= _BUFFER_BYTES:
+    elif len(content) <= BUFFER_BYTES:
         upload(path, io.BytesIO(content))  # in one piece, so that it is there whole or not at all
     else:
         upload(temporary_path, io.BytesIO(content))  # interrupted, S3 would show a part of it
@@ -116,17 +110,17 @@ def rename(source: str, destination: str) -> None:
     _rename(source, destination)
 
 
-@_retried
+@_on_any_store
 def _rename(source: str, destination: str) -> None:
     try:
         FileSystems.rename([source], [destination])
     except BeamIOError:
-        # a store copies and deletes: asked again after the answer got lost, the source is gone and all is well
+        # a store copies and deletes: if its answer was lost and it was asked again, the source is gone and all is well
         if is_local(source) or exists(source) or not exists(destination):
             raise
 
 
-@_retried
+@_on_any_store
 def delete(path: str) -> None:
     """Deletes a file. An absent one is no error."""
     try:
@@ -145,7 +139,7 @@ def delete_folder(path: str) -> None:
             delete(file.path)
 
 
-@_retried
+@_on_any_store
 def exists(path: str) -> bool:
     """Tells whether a file is there."""
     return os.path.exists(path) if is_local(path) else FileSystems.exists(path)
@@ -156,13 +150,13 @@ def is_file(path: str) -> bool:
     return os.path.isfile(path) if is_local(path) else exists(path)
 
 
-@_retried
+@_on_any_store
 def metadata(path: str) -> FileMetadata:
     """Returns a file's size and modification time."""
     return FileSystems.get_filesystem(path).metadata(path)
 
 
-@_retried
+@_on_any_store
 def match(pattern: str) -> list[FileMetadata]:
     """Lists the files that match a pattern (`*` within a folder, `**` at any depth), sorted by path.
 

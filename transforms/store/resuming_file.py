@@ -1,4 +1,4 @@
-"""A file of a store that is read on where a connection broke."""
+"""A file of a store, of which reading continues where a connection broke."""
 
 import contextlib
 import io
@@ -7,7 +7,7 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.store.retries import persistent, raise_as_of_disk
+from transforms.store.retries import ask
 
 RAW = CompressionTypes.UNCOMPRESSED  # else Beam would unpack what it thinks a name says
 
@@ -26,28 +26,24 @@ class ResumingFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
-        self._position = offset + (self._size() if whence == io.SEEK_END else begin[whence])
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
+        self._position = offset + (ask(_size, self._path) if whence == io.SEEK_END else start[whence])
         return self._position
 
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer) -> int:
-        try:
-            data = self._read_on(len(buffer))
-        except Exception as error:
-            raise_as_of_disk(error, self._path)
+    def readinto(self, buffer: Any) -> int:
+        data = ask(self._read_next, self._path, len(buffer))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
-    @persistent
-    def _read_on(self, count: int) -> bytes:
-        """Returns the next bytes, without moving on; raises what the store raises."""
+    def _read_next(self, path: str, count: int) -> bytes:
+        """Returns the next bytes, of which the position stays before them; raises what the store raises."""
         try:
             if self._file is None:
-                self._file = FileSystems.open(self._path, compression_type=RAW)
+                self._file = FileSystems.open(path, compression_type=RAW)
             if self._file.tell() != self._position:
                 self._file.seek(self._position)
             return self._file.read(count)
@@ -55,16 +51,6 @@ class ResumingFile(io.RawIOBase):
             with contextlib.suppress(Exception):  # of a broken connection; the error that matters is raised
                 self._close_file()
             raise
-
-    def _size(self) -> int:
-        try:
-            return self._ask_size()
-        except Exception as error:
-            raise_as_of_disk(error, self._path)
-
-    @persistent
-    def _ask_size(self) -> int:
-        return FileSystems.get_filesystem(self._path).metadata(self._path).size_in_bytes
 
     def close(self) -> None:
         self._close_file()
@@ -74,3 +60,7 @@ class ResumingFile(io.RawIOBase):
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+def _size(path: str) -> int:
+    return FileSystems.get_filesystem(path).metadata(path).size_in_bytes

@@ -1,14 +1,14 @@
 """What the workers of this process tell the launcher, and what it tells them.
 
-Useful only where both are one process, as on Beam's in-process runner with threads; elsewhere the counts stay zero.
+Useful only where both are one process, as on Beam's in-process runner with threads; elsewhere the progress stays zero.
 """
 
 import threading
 from typing import NamedTuple
 
 
-class Counts(NamedTuple):
-    """What was done since the process began."""
+class Progress(NamedTuple):
+    """What the workers of this process have done since it started."""
 
     written: int = 0  # images
     rejected: int = 0  # images
@@ -20,20 +20,21 @@ class StoppedError(Exception):
 
 
 _lock = threading.Lock()
-_counts = Counts()
+_progress = Progress()
 _stop = threading.Event()
 
 
 def add(written: int = 0, rejected: int = 0, read_bytes: int = 0) -> None:
-    """Adds to the counts."""
-    global _counts
+    """Adds to the progress."""
+    global _progress
     with _lock:
-        _counts = Counts(_counts.written + written, _counts.rejected + rejected, _counts.read_bytes + read_bytes)
+        done = _progress
+        _progress = Progress(done.written + written, done.rejected + rejected, done.read_bytes + read_bytes)
 
 
-def counts() -> Counts:
-    """Returns the counts so far."""
-    return _counts
+def progress() -> Progress:
+    """Returns the progress so far."""
+    return _progress
 
 
 def stop() -> None:
@@ -42,7 +43,7 @@ def stop() -> None:
 
 
 def resume() -> None:
-    """Takes back what `stop` asked for: another run begins in this process."""
+    """Takes back what `stop` asked for: another run starts in this process."""
     _stop.clear()
 
 

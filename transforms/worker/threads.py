@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _REQUESTS = 32  # made of a store at a time: an answer takes a tenth of a second, and no core
-_PATIENCE_S = 0.1  # before what waits looks whether it is still wanted
+_PATIENCE_S = 0.1  # before who waits for room looks whether it is still wanted
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -76,58 +76,60 @@ class Budget:
 def map_ahead(
     function: Callable[[Item], Result],
     items: Iterable[Item],
-    ahead: int,
     pool: ThreadPoolExecutor,
-    cost: Callable[[Item], int] = lambda item: 0,
-    max_cost: int = 0,
+    ahead: int,
+    cost: Callable[[Item], int] = lambda item: 1,
 ) -> Generator[Result]:
-    """Maps items in a thread pool, in order, reading and computing at most `ahead` results before they are asked for.
+    """Maps items in a thread pool, in order, and some of them before their results are asked for.
 
-    The items are drawn in a thread of their own, so that a slow store is read while the results are used. An error of
-    the items or of the function is raised where its result would have been.
+    A thread draws the items while their results are used. Errors of either are raised in the place of a result.
 
     Args:
-      cost: of an item; those ahead cost at most `max_cost` together, and one that costs more is alone.
+      ahead: what the items may cost together whose results were not asked for yet; one that costs more is alone.
+      cost: of an item; by default items are counted.
     """
-    results: queue.Queue[tuple[Future, int]] = queue.Queue(maxsize=max(1, ahead))
-    budget = Budget(max_cost)  # of this call alone: one that nobody goes on with would keep others waiting
+    results: queue.SimpleQueue[tuple[Future[Result], int] | None] = queue.SimpleQueue()
+    budget = Budget(ahead)  # of this call alone: results that nobody asks for must not keep other calls waiting
     stopped = threading.Event()
-    end = object()
 
-    def put(result: Future, amount: int) -> bool:
+    def wait_for_room(amount: int) -> bool:
         while not stopped.is_set():
-            try:
-                results.put((result, amount), timeout=_PATIENCE_S)
+            if budget.take(amount, _PATIENCE_S):
                 return True
-            except queue.Full:
-                continue
         return False
 
-    def draw():
-        last: Future = Future()
-        try:
-            for item in items:
-                amount = cost(item)
-                while not budget.take(amount, _PATIENCE_S):
-                    if stopped.is_set():
-                        return
-                if not put(pool.submit(function, item), amount):
-                    return
-            last.set_result(end)
-        except Exception as error:  # handed to the consumer, who raises it
-            last.set_exception(error)
-        put(last, 0)
+    def draw() -> None:
+        for result in _submitted(function, items, pool, cost, wait_for_room):
+            results.put(result)
+        results.put(None)
 
     reader = threading.Thread(target=draw, name="cambeam-read", daemon=True)
     reader.start()
     try:
-        while True:
-            result, amount = results.get()
-            value = result.result()
-            if value is end:
-                return
-            budget.give(amount)
+        while found := results.get():
+            value = found[0].result()
+            budget.give(found[1])
             yield value
     finally:
         stopped.set()
         reader.join()
+
+
+def _submitted(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    pool: ThreadPoolExecutor,
+    cost: Callable[[Item], int],
+    wait_for_room: Callable[[int], bool],
+) -> Iterator[tuple[Future[Result], int]]:
+    """Yields the future result of each item and what the item costs, until the room that it waits for is denied."""
+    try:
+        for item in items:
+            amount = cost(item)
+            if not wait_for_room(amount):
+                return
+            yield pool.submit(function, item), amount
+    except Exception as error:  # handed to the one who asks for results, and raised there
+        failed: Future[Result] = Future()
+        failed.set_exception(error)
+        yield failed, 0

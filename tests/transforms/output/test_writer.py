@@ -169,9 +169,9 @@ def test_a_bundle_that_failed_leaves_nothing_for_the_next(layout):
 
 
 def test_progress_counts_rows_and_rejects(layout):
-    before = live.counts()
+    before = live.progress()
     write(layout, labelled_batch(2, rejected=1))
-    after = live.counts()
+    after = live.progress()
     assert (after.written - before.written, after.rejected - before.rejected) == (2, 1)
 
 

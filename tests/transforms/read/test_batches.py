@@ -84,6 +84,6 @@ def test_a_reader_that_fails_fails_the_batch():
 
 
 def test_read_bytes_are_counted_for_the_progress():
-    before = live.counts().read_bytes
+    before = live.progress().read_bytes
     list(read_batches(shard(), samples(3), DECODER, 2))
-    assert live.counts().read_bytes - before == sum(len(jpeg(n)) for n in range(3))
+    assert live.progress().read_bytes - before == sum(len(jpeg(n)) for n in range(3))

@@ -135,7 +135,7 @@ def test_every_reader_reads_from_a_store_whose_connections_break(tmp_path, monke
 
     monkeypatch.setattr(FileSystems, "open", Flaky)
     monkeypatch.setattr(store, "is_local", lambda path: False)
-    monkeypatch.setattr(store, "_BUFFER_BYTES", 1000)
+    monkeypatch.setattr(store, "BUFFER_BYTES", 1000)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     samples = list(FORMATS[format].read(shard_of(tmp_path / "a", format)))
     assert [sample.encoded for sample in samples] == [photo.encoded for photo in photos(20)]

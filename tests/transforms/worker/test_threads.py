@@ -11,11 +11,11 @@ def test_results_come_in_order_whatever_finishes_first():
         time.sleep(0.002 * (5 - n % 5))
         return n * n
 
-    assert list(map_ahead(slow_for_small, range(30), 8, thread_pool("test"))) == [n * n for n in range(30)]
+    assert list(map_ahead(slow_for_small, range(30), thread_pool("test"), 8)) == [n * n for n in range(30)]
 
 
 def test_no_items():
-    assert list(map_ahead(str, [], 4, thread_pool("test"))) == []
+    assert list(map_ahead(str, [], thread_pool("test"), 4)) == []
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 5])
@@ -27,16 +27,16 @@ def test_no_more_is_drawn_than_asked_for(ahead):
             drawn.append(n)
             yield n
 
-    results = map_ahead(lambda n: n, items(), ahead, thread_pool("test"))
+    results = map_ahead(lambda n: n, items(), thread_pool("test"), ahead)
     next(results)
     time.sleep(0.1)
-    # one taken, `ahead` (at least one) waiting, one at the door, one more drawn by the reader
-    assert len(drawn) <= max(1, ahead) + 2
+    # one taken, `ahead` (at least one) waiting, one more drawn by the reader, who waits for room
+    assert len(drawn) == max(1, ahead) + 2
     results.close()
 
 
 def test_an_error_of_the_function_is_raised_in_its_place():
-    results = map_ahead(lambda n: 1 // (n - 2), range(5), 4, thread_pool("test"))
+    results = map_ahead(lambda n: 1 // (n - 2), range(5), thread_pool("test"), 4)
     assert [next(results), next(results)] == [-1, -1]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -47,7 +47,7 @@ def test_an_error_of_the_items_is_raised_after_what_came_before_it():
         yield 1
         raise OSError("the store is gone")
 
-    results = map_ahead(str, items(), 4, thread_pool("test"))
+    results = map_ahead(str, items(), thread_pool("test"), 4)
     assert next(results) == "1"
     with pytest.raises(OSError, match="the store is gone"):
         next(results)
@@ -63,7 +63,7 @@ def test_closing_early_stops_the_reader():
         finally:
             closed.set()
 
-    results = map_ahead(str, endless(), 2, thread_pool("test"))
+    results = map_ahead(str, endless(), thread_pool("test"), 2)
     next(results)
     results.close()
     assert not any(thread.name == "cambeam-read" for thread in threading.enumerate())
@@ -77,7 +77,7 @@ def test_what_is_ahead_costs_no_more_than_allowed_and_closing_does_not_wait_for_
             drawn.append(n)
             yield n
 
-    results = map_ahead(lambda n: n, items(), 50, thread_pool("test"), cost=lambda n: 9 if n == 1 else 2, max_cost=6)
+    results = map_ahead(lambda n: n, items(), thread_pool("test"), 6, cost=lambda n: 9 if n == 1 else 2)
     assert next(results) == 0
     time.sleep(0.1)
     assert drawn == [0, 1, 2]  # 1 costs more than is allowed: it is alone, and 2 waits for room
