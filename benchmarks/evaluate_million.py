@@ -83,6 +83,7 @@ def write_output(folder: str, truth_path: str, rows: int) -> None:
                 for i, box in enumerate(boxes.tolist())
             )
     write_plan(layout.plan, shards, f"{layout.plan}.part")
+    store.write_json(layout.class_names, [f"class {i}" for i in range(CLASSES)], f"{layout.class_names}.part")
     store.write_bytes(layout.success, b"\n", f"{layout.success}.part")
 
 

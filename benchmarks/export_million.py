@@ -129,7 +129,8 @@ def _rows(shard: Shard, first: int, count: int, sha256: str) -> pa.Table:
         "box": box,
         "predictions": pa.ListArray.from_arrays(offsets, structs),
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    missing = pa.nulls(count)
+    return pa.table([pa.array(columns.get(field.name, missing), field.type) for field in schema], schema=schema)
 
 
 def _image_id(number: int) -> str:

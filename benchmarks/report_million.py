@@ -26,6 +26,7 @@ from transforms.output.plan import write_plan
 from transforms.output.schema import image_schema
 from transforms.output.settings import OutputSettings
 from transforms.records import Shard, ShardDone
+from transforms.store import files as store
 
 SHARD_ROWS, NUM_CLASSES, ROW_GROUP_ROWS = 10_000, 1000, 512
 
@@ -63,6 +64,9 @@ def write_output(root: pathlib.Path, num_rows: int) -> None:
         done = ShardDone(shard.shard_id, shard.uri, "v", "f", len(rows), len(rows), 0, seconds={"predict": 50.0})
         pathlib.Path(layout.marker(shard.shard_id)).write_text(json.dumps(done.to_json()))
     write_plan(layout.plan, shards, f"{layout.plan}.part")
+    store.write_json(
+        layout.class_names, [f"class number {i}" for i in range(NUM_CLASSES)], f"{layout.class_names}.part"
+    )
 
 
 def shard_table(shard: Shard, numbers: np.ndarray, thumbnails: list[bytes], rng: np.random.Generator) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.exit_code import ExitCode
+from pipeline.export.formats.registry import FORMATS
 from transforms.errors import UserError
 from transforms.store.credentials import redact
 
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--truth", metavar="FILE", required=True, help="true boxes: CSV or COCO JSON")
     evaluate.add_argument("--output", metavar="DIR", help="write text, Markdown, JSON and the curve there")
     evaluate.add_argument("--maps", metavar="DIR", help="write 224x224 maps there, for the MaxBoxAcc reference scorer")
-    evaluate.add_argument("--tune", action="store_true", help="find the best threshold and normalisation")
+    evaluate.add_argument("--tune", action="store_true", help="find the best threshold and normalization")
     evaluate.add_argument(
         "--normalization",
         default="minmax",
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument("--predictions", required=True, metavar="OUT", help="the output of a run")
-    export.add_argument("--format", required=True, choices=["coco", "yolo", "voc", "webdataset", "csv"])
+    export.add_argument("--format", required=True, choices=FORMATS)
     export.add_argument("--output", required=True, metavar="DIR", help="a new local folder")
     number: dict[str, Any] = {"type": float, "metavar": "X"}
     export.add_argument(
@@ -168,7 +169,8 @@ def _demo(arguments, _, console) -> ExitCode:
 
 
 def _evaluate(arguments, _, console) -> ExitCode:
-    from pipeline.evaluate.command import EvaluateFlags, evaluate
+    from pipeline.evaluate.command import evaluate
+    from pipeline.evaluate.evaluation import EvaluateFlags
 
     flags = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(EvaluateFlags)}
     return evaluate(EvaluateFlags(**flags), console)
@@ -181,12 +183,12 @@ def _report(arguments, _, console) -> ExitCode:
 
 
 def _export(arguments, _, console) -> ExitCode:
-    from pipeline.export.command import Export, export
+    from pipeline.export.command import ExportFlags, export
     from pipeline.export.selection import Selection
 
     selection = Selection(**{name: getattr(arguments, name) for name in Selection.__dataclass_fields__})
     names = ("predictions", "format", "output", "classes", "images", "confidence")
-    return export(Export(**{name: getattr(arguments, name) for name in names}, selection=selection), console)
+    return export(ExportFlags(**{name: getattr(arguments, name) for name in names}, selection=selection), console)
 
 
 def _inspect(arguments, _, console) -> ExitCode:
@@ -194,5 +196,5 @@ def _inspect(arguments, _, console) -> ExitCode:
     from pipeline.inspect.command import inspect_model, inspect_output
 
     if arguments.predictions:
-        return inspect_output(arguments.predictions, console)
-    return inspect_model(config.load(arguments.config, arguments.set, {"model.source": arguments.model}), console)
+        return inspect_output(arguments.predictions)
+    return inspect_model(config.load(arguments.config, arguments.set, {"model.source": arguments.model}))

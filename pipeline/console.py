@@ -1,23 +1,41 @@
-"""What people see: messages, and logs only where they are asked for."""
+"""What people see: messages, progress on a terminal, and logs only where they are asked for."""
 
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import rich.console
+import rich.progress
 
 from transforms.store.credentials import redact
 
 _TALKATIVE = ("apache_beam", "absl", "tensorflow", "h5py", "root")
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}  # read by libraries when they start
 
+Advance = Callable[[int], None]  # told how many more are done
+Begin = Callable[[str, int], Advance]  # told the name of a step, and how many it has to do
+
 
 def say(console: rich.console.Console | None, text: str) -> None:
     """Prints a message as it is, in one line however long; without a console, nothing."""
     if console:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(console: rich.console.Console | None) -> Iterator[Begin]:
+    """Shows the steps of a command on a terminal, elsewhere nothing; yields the function that begins a step."""
+    shown = console if console and console.is_terminal else None
+    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+    with rich.progress.Progress(*columns, console=shown, transient=True, disable=shown is None) as bar:
+
+        def begin(name: str, total: int) -> Advance:
+            task = bar.add_task(name, total=total)
+            return lambda done: bar.advance(task, done)
+
+        yield begin
 
 
 class _RedactingFormatter(logging.Formatter):

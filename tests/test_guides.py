@@ -129,7 +129,7 @@ def test_bring_your_own_model(tmp_path, monkeypatch):
     names: dict = {}
     (code,) = _blocks("bring-your-own-model.md", "python")
     exec(compile(code, "bring-your-own-model.md", "exec"), names)
-    monkeypatch.setattr("pipeline.inspect.command._TRIAL_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.inspect.command.TRIAL_SECONDS", 0.1)
     _run_commands("bring-your-own-model.md")
     rows = pyarrow.dataset.dataset("kinds/images").to_table(["label", "class_name"]).to_pylist()
     right = sum(names["KIND_OF"][CLASS_NAMES[row["label"]]] == row["class_name"] for row in rows)

@@ -7,17 +7,16 @@ import tarfile
 import time
 
 import cv2
-import pyarrow.dataset
 import rich.console
 import rich.table
 
 from pipeline import config
 from pipeline.demo import scenes
+from pipeline.evaluate.evaluation import EvaluateFlags, evaluate_output
 from pipeline.exit_code import ExitCode
 from pipeline.report.command import write_report
 from pipeline.run.command import run
 from pipeline.run.labelling import RunFlags
-from transforms.locate.boxes import iou
 
 NUM_SCENES, NUM_SHARDS = 64, 2
 # what configs/demo.yaml says; the file is not part of an installed package
@@ -43,7 +42,7 @@ def write_scenes(folder: str) -> tuple[list[str], str]:
     os.makedirs(folder, exist_ok=True)
     truth_path = os.path.join(folder, "truth.csv")
     shards = [os.path.join(folder, f"scenes-{number:03d}.tar") for number in range(NUM_SHARDS)]
-    if os.path.exists(truth_path):  # written by an earlier demo; new files would be labelled again
+    if os.path.exists(truth_path):  # kept from an earlier demo: new files would be labelled again
         return shards, truth_path
     per_shard = NUM_SCENES // NUM_SHARDS
     boxes: list[list] = [["image_id", "label", "x0", "y0", "x1", "y1"]]
@@ -66,22 +65,13 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def _table(output: str, truth_path: str, page: str, seconds: float) -> rich.table.Table:
-    with open(truth_path, newline="") as file:
-        truth = {row["image_id"]: row for row in csv.DictReader(file)}
-    columns = ["image_id", "label", "class_index", "box"]
-    rows = pyarrow.dataset.dataset(os.path.join(output, "images")).to_table(columns).to_pylist()
-    named = sum(row["class_index"] == row["label"] for row in rows)
-    found = sum(_hit(row["box"], truth[row["image_id"]]) for row in rows)
-    table = rich.table.Table("", "", title=f"{len(rows)} generated scenes", show_header=False)
-    table.add_row("top-1 accuracy", f"{named / len(rows):.1%}")
-    table.add_row("boxes with IoU >= 0.5", f"{found / len(rows):.1%}")
-    table.add_row("images/s", f"{len(rows) / seconds:.1f}, start-up included")
-    table.add_row("Parquet", os.path.join(output, "images"))
+def _table(labels: str, truth_path: str, page: str, seconds: float) -> rich.table.Table:
+    result = evaluate_output(EvaluateFlags(labels, truth_path)).overall
+    table = rich.table.Table("", "", title=f"{result.images} generated scenes", show_header=False)
+    table.add_row("top-1 accuracy", f"{result.top1:.1%}")
+    table.add_row("boxes with IoU >= 0.5", f"{result.top1_loc:.1%}")
+    table.add_row("images/s", f"{result.images / seconds:.1f}, start-up included")
+    table.add_row("Parquet", os.path.join(labels, "images"))
     table.add_row("report", page)
     table.add_row("scenes and true boxes", os.path.dirname(truth_path))
     return table
-
-
-def _hit(box: dict | None, truth: dict[str, str]) -> bool:
-    return box is not None and iou(list(box.values()), [float(truth[key]) for key in ("x0", "y0", "x1", "y1")]) >= 0.5

@@ -1,5 +1,6 @@
-"""Generated scenes with one labelled shape and its exact box: the demo's photographs and the demo model's school."""
+"""Generated scenes with one labelled shape and its exact box: the demo's images and the demo model's training data."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -50,11 +51,11 @@ def _outline(label: int) -> np.ndarray:
     mask = np.zeros((_CANVAS, _CANVAS), np.uint8)
     middle, radius = _CANVAS // 2, 180
 
-    def polygon(*points):
+    def polygon(*points: Sequence[float] | np.ndarray) -> None:
         scaled = np.asarray(points, np.float64) * radius + middle
         cv2.fillPoly(mask, [scaled.round().astype(np.int32)], 255, cv2.LINE_AA)
 
-    def disc(x, y, r, value):
+    def disc(x: float, y: float, r: float, value: int) -> None:
         cv2.circle(
             mask, (middle + round(x * radius), middle + round(y * radius)), round(r * radius), value, -1, cv2.LINE_AA
         )
@@ -72,20 +73,8 @@ def _outline(label: int) -> np.ndarray:
             polygon(*np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1))
         case "cross":
             a, b = 0.32, 0.95
-            polygon(
-                (-a, -b),
-                (a, -b),
-                (a, -a),
-                (b, -a),
-                (b, a),
-                (a, a),
-                (a, b),
-                (-a, b),
-                (-a, a),
-                (-b, a),
-                (-b, -a),
-                (-a, -a),
-            )
+            quarter, turn = np.array([(-a, -b), (a, -b), (a, -a)]), np.array([(0, 1), (-1, 0)])
+            polygon(*np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)]))
         case "ring":
             disc(0, 0, 1, 255)
             disc(0, 0, 0.55, 0)

@@ -1,94 +1,64 @@
-"""What an evaluation comes to: accuracies, the curve over thresholds, what tuning says."""
+"""Evaluates the rows of a run by true boxes; no inference."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import rich.console
 
+from pipeline.console import progress
+from pipeline.evaluate.accuracy import Accuracies, ClassAccuracies, CurvePoint, Tuned, summarize, tune
+from pipeline.evaluate.judge import Judge
+from pipeline.evaluate.map_scores import MapScorer, score_all
 from pipeline.evaluate.scoring import Normalization
-from pipeline.evaluate.tally import Count, Measure, Tally, TuningTally
+from pipeline.evaluate.tally import Tally, TuningTally
+from pipeline.evaluate.truth import read_truth
+from pipeline.rows.output import open_output
+from transforms.errors import UserError
+from transforms.worker.threads import num_cores
+
+CANDIDATES = ("minmax", "max", "pas", "ivr:25", "ivr:35", "ivr:45", "ivr:55", "ivr:65")  # what tuning tries
+_ROWS_PER_WORKER = 2000  # fewer are scored before another process has started
 
 
 @dataclass(frozen=True)
-class Accuracies:
-    """Shares in [0, 1] of a set of images; None where there is nothing to tell them from.
+class EvaluateFlags:
+    """What an evaluation is told.
 
     Attributes:
-      images: judged; what the classification and the top-1 and top-5 localisation are shares of.
-      top1, top5: images whose true class is the most probable, or among the five most probable.
-      gt_known, top1_loc, top5_loc: of the boxes that the run wrote: the true class's first box has IoU >= 0.5 with a
-        true box; and the class is right as well.
-      max_box_acc: of boxes made anew from the maps: GT-known localisation at the threshold best for all images.
-      max_box_acc_v2: the same with all contours, the mean over IoU 0.3, 0.5, 0.7, each at the threshold best for it.
-      best_top1_loc, best_top5_loc: of boxes made anew, at the threshold best for each.
+      predictions: the output folder of a run.
+      truth: a CSV or COCO JSON file.
+      output: the folder for the result as files; None: it is only printed.
+      maps: the folder for maps as the reference scorer wants them; None: none are written.
+      tune: tries CANDIDATES.
+      normalization: of the maps, for the curve.
+      step: between two thresholds of the curve.
     """
 
-    images: int
-    top1: float | None
-    top5: float | None
-    gt_known: float | None
-    top1_loc: float | None
-    top5_loc: float | None
-    max_box_acc: float | None
-    max_box_acc_v2: float | None
-    best_top1_loc: float | None
-    best_top5_loc: float | None
+    predictions: str
+    truth: str
+    output: str | None = None
+    maps: str | None = None
+    tune: bool = False
+    normalization: str = "minmax"
+    step: float = 0.05
 
-
-@dataclass(frozen=True)
-class ClassAccuracies:
-    """The accuracies of one true class, at the thresholds that are best for all images."""
-
-    label: int
-    class_name: str
-    accuracies: Accuracies
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """Accuracies of all images at one threshold: of the largest contour's box, of all contours' boxes, with class."""
-
-    threshold_frac: float
-    gt_known_iou30: float
-    gt_known_iou50: float
-    gt_known_iou70: float
-    all_contours_iou30: float
-    all_contours_iou50: float
-    all_contours_iou70: float
-    top1_loc: float
-    top5_loc: float | None
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a choice of threshold comes to in GT-known localisation.
-
-    Attributes:
-      normalization, threshold_frac: the best on all images.
-      gt_known: there; flattered, as the choice was made on the same images.
-      held_out: GT-known of each half at what is best on the other half, both together: not flattered.
-      max_box_acc_v2: of the normalisation.
-    """
-
-    normalization: str
-    threshold_frac: float
-    gt_known: float
-    held_out: float
-    max_box_acc_v2: float
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.step <= 0.5:
+            raise UserError(f"--step must lie in [0.001, 0.5], got {self.step}")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that `cambeam evaluate` says.
+    """The result of `cambeam evaluate`.
 
     Attributes:
       about: what was evaluated, and how.
-      counts: how rows and truth meet, see `judged_rows.Counts`.
-      best_threshold_frac: of max_box_acc; None where no maps were kept.
-      curve: by threshold; empty where no maps were kept.
-      classes: those that have images, ascending.
-      tuned: for each normalisation, its threshold chosen; empty if not asked for.
-      best: threshold and normalisation chosen.
+      counts: how rows and truth meet, see `matching.MatchCounts`.
+      overall, best_threshold_frac, curve, classes: see `accuracy.Summary`.
+      tuned: the best threshold for each normalization; empty if not asked for.
+      best: the best normalization with its threshold; None if not asked for.
     """
 
     about: dict[str, Any]
@@ -101,83 +71,40 @@ class Evaluation:
     best: Tuned | None
 
 
-class Summary(NamedTuple):
-    """The part of an Evaluation that a Tally tells."""
+def evaluate_output(flags: EvaluateFlags, console: rich.console.Console | None = None) -> Evaluation:
+    """Evaluates a run, shows its progress on a terminal, and writes maps if asked to.
 
-    overall: Accuracies
-    best_threshold_frac: float | None
-    curve: list[CurvePoint]
-    classes: list[ClassAccuracies]
-
-
-def summarize(tally: Tally, thresholds: np.ndarray, class_names: dict[int, str]) -> Summary:
-    """Turns hits into accuracies."""
-    counts, hits = tally.counts.sum(axis=0), tally.curve.sum(axis=0)
-    best = hits.argmax(axis=1)
-    classes = [
-        ClassAccuracies(label, class_names.get(label, ""), _accuracies(tally.counts[i], tally.curve[i], best))
-        for i, label in enumerate(tally.classes.tolist())
-        if tally.counts[i, Count.IMAGES]
-    ]
-    curve, best_threshold = [], None
-    if counts[Count.MAPPED]:
-        shares = hits / _images_of(counts)[:, None]
-        best_threshold = float(thresholds[best[Measure.LARGEST_IOU50]])
-        curve = [CurvePoint(float(t), *column) for t, column in zip(thresholds, shares.T.tolist(), strict=True)]
-    return Summary(_accuracies(counts, hits, best), best_threshold, curve, classes)
-
-
-def _images_of(counts: np.ndarray) -> np.ndarray:
-    """Returns what each measure is a share of: an image without a map can't be top-1 right, but may be GT-known."""
-    images = np.full(len(Measure), counts[Count.MAPPED])
-    images[[Measure.TOP1, Measure.TOP5]] = counts[Count.IMAGES]
-    return images
-
-
-def _accuracies(counts: np.ndarray, hits: np.ndarray, best: np.ndarray) -> Accuracies:
-    """(len(Count),), (len(Measure), t), (len(Measure),) the best threshold's place -> the accuracies."""
-
-    def share(count: Count, of: Count, known: bool = True) -> float | None:
-        return float(counts[count] / counts[of]) if counts[of] and known else None
-
-    ranked, mapped = not counts[Count.UNRANKED], bool(counts[Count.MAPPED])
-    at_best = hits[np.arange(len(best)), best] / np.maximum(_images_of(counts), 1)
-    v2 = at_best[[Measure.ALL_IOU30, Measure.ALL_IOU50, Measure.ALL_IOU70]].mean()
-    return Accuracies(
-        images=int(counts[Count.IMAGES]),
-        top1=share(Count.TOP1, Count.IMAGES),
-        top5=share(Count.TOP5, Count.IMAGES, ranked),
-        gt_known=share(Count.OWN, Count.BOXED),
-        top1_loc=share(Count.OWN_TOP1, Count.IMAGES),
-        top5_loc=share(Count.OWN_TOP5, Count.IMAGES, ranked),
-        max_box_acc=float(at_best[Measure.LARGEST_IOU50]) if mapped else None,
-        max_box_acc_v2=float(v2) if mapped else None,
-        best_top1_loc=float(at_best[Measure.TOP1]) if mapped else None,
-        best_top5_loc=float(at_best[Measure.TOP5]) if mapped and ranked else None,
-    )
-
-
-def tune(tally: TuningTally, thresholds: np.ndarray, normalizations: list[Normalization]) -> tuple[list[Tuned], Tuned]:
-    """Says what is best, and what that is worth on images that did not choose it.
-
-    Returns:
-      For each normalisation the choice of its threshold, and the choice of both.
+    Raises:
+      UserError: unusable true boxes, not an output, an unknown normalization, true boxes for none of the rows.
     """
-    images = tally.mapped.sum()
-    v2 = (tally.all_contours.max(axis=2) / images).mean(axis=1)
-
-    def choose(candidates: list[int]) -> Tuned:
-        hits = tally.largest[candidates]
-        row, column = np.unravel_index(hits.sum(axis=1).argmax(), (len(candidates), len(thresholds)))
-        held_out = sum(hits[:, 1 - half].flat[hits[:, half].argmax()] for half in (0, 1))
-        chosen = candidates[row]
-        return Tuned(
-            str(normalizations[chosen]),
-            float(thresholds[column]),
-            float(hits[row, :, column].sum() / images),
-            float(held_out / images),
-            float(v2[chosen]),
-        )
-
-    everything = list(range(len(normalizations)))
-    return [choose([i]) for i in everything], choose(everything)
+    truth = read_truth(flags.truth)
+    asked = Normalization.parse(flags.normalization)
+    others = [Normalization.parse(text) for text in CANDIDATES] if flags.tune else []
+    normalizations = [asked, *(normalization for normalization in others if normalization != asked)]
+    scorer = MapScorer(np.arange(0, 1, flags.step), normalizations, flags.maps)
+    if flags.maps:
+        scorer.check_names(truth.names)
+    output = open_output(flags.predictions)
+    judge = Judge(output, truth)
+    tally = Tally(np.unique(truth.box_label), len(scorer.thresholds), judge.about["config"]["cam"]["top_k"])
+    tuning = TuningTally(len(normalizations), len(scorer.thresholds))
+    workers = max(1, min(num_cores(), judge.counts.rows // _ROWS_PER_WORKER))
+    with progress(console) as begin:
+        advance = begin("evaluating", judge.counts.rows)
+        for judged, met in score_all(judge.read(), scorer, workers):
+            tally.add(judged, met[:, 0])
+            tuning.add([truth.names[i] for i in judged.image[judged.with_map]], met)
+            advance(judged.rows_read)
+    summary = summarize(tally, scorer.thresholds, judge.class_names)
+    tuned, best = tune(tuning, scorer.thresholds, normalizations) if flags.tune and summary.curve else ([], None)
+    about = {
+        "predictions": flags.predictions,
+        "complete": output.complete,
+        "truth": flags.truth,
+        "model": judge.about.get("fingerprint"),
+        "cam": judge.about["config"]["cam"],
+        "boxes": judge.about["config"]["boxes"],
+        "curve_normalization": str(asked),
+        "step": flags.step,
+    }
+    return Evaluation(about, dataclasses.asdict(judge.counts), **summary._asdict(), tuned=tuned, best=best)

@@ -1,4 +1,4 @@
-"""Scores of many maps, in worker processes. Imports neither Beam nor TensorFlow, which each worker would load anew."""
+"""Scores many maps in worker processes. Imports neither Beam nor TensorFlow, which each of them would have to load."""
 
 import collections
 import multiprocessing
@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from pipeline.evaluate import scoring
+from transforms.errors import UserError
 from transforms.locate import normalize as cams
 
 _AHEAD_PER_WORKER = 2
-Rows = TypeVar("Rows")
+Item = TypeVar("Item")
 
 
 class MapBatch(NamedTuple):
@@ -33,23 +34,33 @@ class MapBatch(NamedTuple):
 
 
 class MapScorer(NamedTuple):
-    """What is done with each map.
+    """How each map is scored.
 
     Attributes:
       thresholds: (t,) shares of the maximum.
-      normalizations: each is tried.
-      maps_folder: where the maps are written, as the first normalisation leaves them; None: nowhere.
+      normalizations: every map is scored with each of them.
+      maps_folder: where maps are written, normalized with the first; None: nowhere.
     """
 
     thresholds: np.ndarray
     normalizations: list[scoring.Normalization]
     maps_folder: str | None = None
 
+    def check_names(self, names: list[str]) -> None:
+        """Refuses names of images whose maps would lie outside the folder.
+
+        Raises:
+          UserError: there is such a name.
+        """
+        for name in names:
+            if os.path.isabs(name) or ".." in name.split("/"):
+                raise UserError(f"--maps: {name!r} would lie outside the folder")
+
     def score(self, batch: MapBatch) -> np.ndarray:
         """Scores a batch.
 
         Returns:
-          (m, normalisations, 2, t) uint8: how many of `scoring.IOU_THRESHOLDS` the box of the largest contour reaches,
+          (m, normalizations, 2, t) uint8: how many of `scoring.IOU_THRESHOLDS` the box of the largest contour reaches,
           and the best box of all contours.
         """
         shape = (len(batch.maps), len(self.normalizations), 2, len(self.thresholds))
@@ -74,17 +85,18 @@ def _save(folder: str, name: str, score_map: np.ndarray) -> None:
 
 
 def score_all(
-    batches: Iterable[tuple[Rows, MapBatch]], scorer: MapScorer, workers: int
-) -> Iterator[tuple[Rows, np.ndarray]]:
-    """Scores batches in order, in as many processes, holding few at a time; yields what came with each and its scores.
+    batches: Iterable[tuple[Item, MapBatch]], scorer: MapScorer, workers: int
+) -> Iterator[tuple[Item, np.ndarray]]:
+    """Scores batches in order, a few at a time; yields the item that came with each batch and the scores.
 
-    One worker is this process.
+    Args:
+      workers: how many processes; 1 stands for this process itself.
     """
     if workers == 1:
         for rows, batch in batches:
             yield rows, scorer.score(batch)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of Arrow
+    context = multiprocessing.get_context("spawn")  # a forked process would keep the locks of Arrow's threads
     pending: collections.deque = collections.deque()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         try:
@@ -104,5 +116,5 @@ def _result(pending: collections.deque) -> tuple:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the command, and that ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the command, which stops its workers
     cv2.setNumThreads(1)

@@ -4,6 +4,7 @@ They are those of MaxBoxAcc's reference implementation, quirks included: maps be
 by the area of their polygon, holes have contours too, x1 and y1 are the first pixels outside but count as inside.
 """
 
+import re
 from typing import NamedTuple
 
 import cv2
@@ -12,14 +13,15 @@ import numpy as np
 from transforms.errors import UserError
 from transforms.locate import normalize as cams
 
-SIDE_PX = 224  # of the maps that are scored
+SIDE_PX = 224  # of maps as they are scored
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 LARGEST_CONTOUR, ALL_CONTOURS = 0, 1
 _LEVELS = 255
+_IVR = re.compile(r"ivr:\d*\.?\d+")
 
 
 class Normalization(NamedTuple):
-    """How a raw map comes to lie in [0, 1]: "minmax", "max", "pas", or "ivr" with its percentile."""
+    """How a raw map is brought into [0, 1]: "minmax", "max", "pas", or "ivr" with its percentile."""
 
     name: str
     percentile: float = 0.0
@@ -31,16 +33,11 @@ class Normalization(NamedTuple):
         Raises:
           UserError: anything else.
         """
-        name, _, percentile = text.partition(":")
         if text in ("minmax", "max", "pas"):
             return cls(text)
-        try:
-            value = float(percentile) if name == "ivr" else -1.0
-        except ValueError:
-            value = -1.0
-        if not 0 <= value < 100:
-            raise UserError(f"a normalisation is minmax, max, pas or ivr:PERCENTILE (in [0, 100)), got {text!r}")
-        return cls(name, value)
+        if _IVR.fullmatch(text) and float(text[4:]) < 100:
+            return cls("ivr", float(text[4:]))
+        raise UserError(f"a normalization is minmax, max, pas or ivr:PERCENTILE (in [0, 100)), got {text!r}")
 
     def __str__(self) -> str:
         return f"ivr:{self.percentile:g}" if self.name == "ivr" else self.name
@@ -68,12 +65,6 @@ def scorer_pixels(boxes: np.ndarray, views: np.ndarray) -> np.ndarray:
     return np.floor((inclusive - origin) * SIDE_PX / size).astype(np.int64)
 
 
-def aligned_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes with exclusive x1/y1, pair by pair: (n, 4), (n, 4) -> (n,); NaN gives NaN."""
-    both = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0).prod(axis=1)
-    return both / ((a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - both)
-
-
 def inclusive_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of all pairs of boxes whose x1/y1 are inside: (n, 4), (m, 4) int -> (n, m) float64."""
     starts = np.maximum(a[:, None, :2], b[None, :, :2])
@@ -96,7 +87,7 @@ def contour_boxes(score_map: np.ndarray, thresholds: np.ndarray) -> list[np.ndar
       nothing lies above the threshold.
 
     Raises:
-      UserError: the map holds NaN, or a value outside [0, 1].
+      ValueError: the map holds NaN, or a value outside [0, 1].
     """
     if not (score_map.min() >= 0 and score_map.max() <= 1):
         raise ValueError(f"a map must lie in [0, 1], got [{score_map.min()}, {score_map.max()}]")

@@ -1,9 +1,6 @@
-"""An evaluation for people and for programs: text, Markdown, JSON, and the curve as a picture."""
+"""An evaluation as tables, in text and in Markdown."""
 
 import dataclasses
-import io
-import json
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,10 +8,9 @@ import rich.box
 import rich.console
 import rich.table
 
+from pipeline.console import say
+from pipeline.evaluate.curve import CURVE_FILE
 from pipeline.evaluate.evaluation import Evaluation
-
-TEXT, MARKDOWN, JSON, CURVE = "evaluation.txt", "evaluation.md", "evaluation.json", "curve.png"
-_TEXT_WIDTH = 120
 
 _COUNTS = {
     "no_truth": "rows are not in the truth, and are left out",
@@ -46,7 +42,7 @@ _CLASS_COLUMNS = {
     "V2": "max_box_acc_v2",
 }
 _CURVE_HEADS = ("threshold", "0.3", "0.5", "0.7", "all 0.3", "all 0.5", "all 0.7", "top-1", "top-5")
-_TUNED_HEADS = ("normalisation", "threshold", "GT-known", "held out", "MaxBoxAccV2")
+_TUNED_HEADS = ("normalization", "threshold", "GT-known", "held out", "MaxBoxAccV2")
 
 
 class _Table(NamedTuple):
@@ -56,15 +52,17 @@ class _Table(NamedTuple):
 
 
 def notes(result: Evaluation) -> list[str]:
-    """Returns what is odd about how rows and truth meet, a line each."""
-    return [f"{result.counts[name]} {text}" for name, text in _COUNTS.items() if result.counts[name]]
+    """Returns what to know before trusting the figures, one line each."""
+    incomplete = f"{result.about['predictions']} is not complete: this is of the shards that are done"
+    counted = [f"{result.counts[name]} {text}" for name, text in _COUNTS.items() if result.counts[name]]
+    return counted if result.about["complete"] else [incomplete, *counted]
 
 
 def write_text(result: Evaluation, console: rich.console.Console, most_rows: int | None = None) -> None:
-    """Prints the tables; those of more rows than asked for are only named."""
+    """Prints the tables; of those with more than `most_rows` rows only the titles."""
     for table in _tables(result):
         if most_rows is not None and len(table.rows) > most_rows:
-            console.print(f"{table.title}: {len(table.rows)} rows, written with --output", highlight=False)
+            say(console, f"{table.title}: {len(table.rows)} rows, written with --output")
             continue
         view = rich.table.Table(
             title=table.title, title_justify="left", box=rich.box.SIMPLE, show_edge=False, pad_edge=False
@@ -84,28 +82,8 @@ def markdown(result: Evaluation) -> str:
         parts.append(f"\n## {table.title}\n\n")
         parts += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines]
     if result.curve:
-        parts.append(f"\n![accuracy by threshold]({CURVE})\n")
+        parts.append(f"\n![accuracy by threshold]({CURVE_FILE})\n")
     return "".join(parts)
-
-
-def write_files(result: Evaluation, folder: str) -> None:
-    """Writes the text, Markdown and JSON, and the curve if there is one."""
-    os.makedirs(folder, exist_ok=True)
-    text = io.StringIO()
-    console = rich.console.Console(file=text, width=_TEXT_WIDTH)
-    for note in notes(result):
-        console.print(note, highlight=False)
-    write_text(result, console)
-    contents = {
-        TEXT: text.getvalue(),
-        MARKDOWN: markdown(result),
-        JSON: json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False) + "\n",
-    }
-    for name, content in contents.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            file.write(content)
-    if result.curve:
-        _draw_curve(result, os.path.join(folder, CURVE))
 
 
 def _tables(result: Evaluation) -> Iterator[_Table]:
@@ -139,23 +117,3 @@ def _percents(tuned: Any) -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
-
-
-def _draw_curve(result: Evaluation, path: str) -> None:
-    from matplotlib.figure import Figure  # slow to import, and needed for nothing else
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot(xlabel="threshold, share of the map's maximum", ylabel="images, %", ylim=(0, 100))
-    thresholds = [point.threshold_frac for point in result.curve]
-    for name, style in (("gt_known", "-"), ("all_contours", "--")):
-        for iou, colour in ((30, "tab:green"), (50, "tab:blue"), (70, "tab:red")):
-            values = [100 * getattr(point, f"{name}_iou{iou}") for point in result.curve]
-            label = f"{'largest contour' if name == 'gt_known' else 'all contours'}, IoU 0.{iou // 10}"
-            axes.plot(thresholds, values, style, color=colour, label=label)
-    axes.plot(thresholds, [100 * point.top1_loc for point in result.curve], ":", color="black", label="top-1, IoU 0.5")
-    if result.overall.gt_known is not None:
-        own = result.about["boxes"]["threshold_frac"]
-        axes.plot([own], [100 * result.overall.gt_known], "o", color="tab:blue", label="the run's boxes, IoU 0.5")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=100)

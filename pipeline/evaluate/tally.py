@@ -1,26 +1,26 @@
-"""Counting hits: integers per class and threshold, so that memory does not grow with the number of images."""
+"""Counts hits, per class and threshold, so that memory does not grow with the number of images."""
 
 import hashlib
 from enum import IntEnum
 
 import numpy as np
 
-from pipeline.evaluate.judged_rows import JudgedRows
+from pipeline.evaluate.judge import JudgedRows
 from pipeline.evaluate.scoring import ALL_CONTOURS, IOU_THRESHOLDS, LARGEST_CONTOUR
 
 TOP_K = 5
-_IOU = 0.5  # of what counts as localised (Zhou et al. 2016, 3.2)
+_IOU = 0.5  # from here on a box counts as localised (Zhou et al. 2016, 3.2)
 _MET_FOR_IOU = IOU_THRESHOLDS.index(_IOU) + 1
 
 
 class Count(IntEnum):
-    """What is counted of the images of a class, whatever the threshold."""
+    """What is counted for each class, once per image."""
 
     IMAGES = 0  # judged
     TOP1 = 1  # the true class is the most probable
     TOP5 = 2  # it is among the five most probable
-    UNRANKED = 3  # it is not known whether it is
-    BOXED = 4  # the run predicts the true class, so that it has had the chance of a box
+    UNRANKED = 3  # it is not known whether it is among them
+    BOXED = 4  # the true class is among the predictions, which have boxes
     OWN = 5  # the run's own first box of the true class is right
     OWN_TOP1 = 6  # and the class is right as well
     OWN_TOP5 = 7
@@ -28,7 +28,7 @@ class Count(IntEnum):
 
 
 class Measure(IntEnum):
-    """What is counted at every threshold, of the images with a map."""
+    """What is counted for each class at every threshold, of the images with a map."""
 
     LARGEST_IOU30 = 0  # the box of the largest contour
     LARGEST_IOU50 = 1
@@ -50,7 +50,7 @@ class Tally:
     """
 
     def __init__(self, classes: np.ndarray, num_thresholds: int, top_k: int):
-        """`top_k` is how many of the most probable classes every row has."""
+        """`top_k` is the number of most probable classes that every row has."""
         self.classes, self._top_k = classes, top_k
         self.counts = np.zeros((len(classes), len(Count)), np.int64)
         self.curve = np.zeros((len(classes), len(Measure), num_thresholds), np.int64)
@@ -58,14 +58,13 @@ class Tally:
     def add(self, rows: JudgedRows, met: np.ndarray) -> None:
         """Counts a piece; `met` is (m, 2, t) uint8 of the rows with a map, from `MapScorer.score`."""
         of = np.searchsorted(self.classes, rows.label)
-        boxed = rows.rank >= 0
-        top1, top5 = rows.rank == 0, boxed & (rows.rank < TOP_K)
+        top1, top5 = rows.predicted & (rows.rank == 0), rows.predicted & (rows.rank < TOP_K)
         right = rows.own_iou >= _IOU
         hits = np.zeros((len(of), len(Count)), bool)
         hits[:, Count.IMAGES] = True
         hits[:, Count.TOP1], hits[:, Count.TOP5] = top1, top5
-        hits[:, Count.UNRANKED] = ~boxed & (self._top_k < TOP_K)
-        hits[:, Count.BOXED] = boxed
+        hits[:, Count.UNRANKED] = ~rows.predicted & (self._top_k < TOP_K)
+        hits[:, Count.BOXED] = rows.predicted
         hits[:, Count.OWN], hits[:, Count.OWN_TOP1], hits[:, Count.OWN_TOP5] = right, right & top1, right & top5
         hits[rows.with_map, Count.MAPPED] = True
         np.add.at(self.counts, of, hits)
@@ -80,7 +79,7 @@ class Tally:
 
 
 class TuningTally:
-    """Hits of n normalisations at t thresholds, in two halves of the images.
+    """Hits of n normalizations at t thresholds, in two halves of the images.
 
     Attributes:
       mapped: (2,) images of each half.
@@ -104,5 +103,5 @@ class TuningTally:
 
 
 def half_of(name: str) -> int:
-    """Returns 0 or 1: the half an image belongs to, whatever else is in the collection."""
+    """Returns the half that an image belongs to, 0 or 1, which depends on its name alone."""
     return hashlib.blake2b(name.encode(), digest_size=1).digest()[0] & 1

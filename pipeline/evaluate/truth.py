@@ -6,15 +6,15 @@ import json
 import math
 import os
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
 from transforms.errors import UserError
 
 CSV_COLUMNS = ("image_id", "label", "x0", "y0", "x1", "y1")
-SEVERAL_CLASSES = -1
 _LARGEST_LABEL = 2**31 - 1
 
 
@@ -37,8 +37,9 @@ class Truth:
       first_box: (n + 1,) int64: the boxes of image i are those from first_box[i] to before first_box[i + 1].
       boxes: (b, 4) float64 x0, y0, x1, y1, in pixels of the original image, x1/y1 exclusive.
       box_label: (b,) int32 class of each box: a class index, or a place in `class_names`.
-      label: (n,) int32 class of each image, SEVERAL_CLASSES where its boxes have several.
-      class_names: of a file that tells classes by name; None where it has class indexes.
+      label: (n,) int32 class of each image's boxes, the lowest if they are of several classes.
+      several_classes: (n,) bool, whether they are.
+      class_names: of a file that names its classes; None if it has class indices.
     """
 
     names: list[str]
@@ -46,13 +47,14 @@ class Truth:
     boxes: np.ndarray
     box_label: np.ndarray
     label: np.ndarray
+    several_classes: np.ndarray
     class_names: list[str] | None = None
 
     def positions(self) -> dict[str, int]:
-        """Maps what rows may call an image to its position: its name, and for an image file's also without the ending.
+        """Maps the ids that rows may have to images: their names, and for names of files also without the extension.
 
         Raises:
-          TruthError: two images' names differ in nothing but the ending.
+          TruthError: two names differ only in the extension.
         """
         exact = {name: i for i, name in enumerate(self.names)}
         if self.class_names is None:
@@ -69,7 +71,7 @@ def read_truth(path: str) -> Truth:
     """Reads a file of true boxes: COCO JSON if its name ends in .json, else CSV with the columns CSV_COLUMNS.
 
     Raises:
-      TruthError: a file that can't be read, and the first thing wrong in one that can.
+      TruthError: the file can't be read, or something in it is wrong; the first such thing is named.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -81,7 +83,7 @@ def read_truth(path: str) -> Truth:
     return truth
 
 
-def _read_csv(file, path: str) -> Truth:
+def _read_csv(file: TextIO, path: str) -> Truth:
     lines = csv.reader(file)
     header = [name.strip() for name in next(lines, [])]
     missing = [name for name in CSV_COLUMNS if name not in header]
@@ -111,7 +113,7 @@ def _checked(box: tuple[float, float, float, float], where: str) -> tuple[float,
     return box
 
 
-def _read_coco(file, path: str) -> Truth:
+def _read_coco(file: TextIO, path: str) -> Truth:
     try:
         content = json.load(file)
         images = {image["id"]: image["file_name"] for image in content["images"]}
@@ -130,13 +132,13 @@ def _read_coco(file, path: str) -> Truth:
             raise TruthError(f"{where}: {type(error).__name__}: {error}") from None
         return _Row(image, label, _checked((x, y, x + width, y + height), where))
 
-    # a crowd's box surrounds many objects and is nobody's
+    # a crowd's box surrounds many objects
     single = ((i, a) for i, a in enumerate(annotations) if not (isinstance(a, dict) and a.get("iscrowd")))
     return _collect(itertools.starmap(row, single), list(names.values()))
 
 
-def _collect(rows, class_names: list[str] | None = None) -> Truth:
-    """Gathers rows, in whatever order, by image."""
+def _collect(rows: Iterable[_Row], class_names: list[str] | None = None) -> Truth:
+    """Groups rows, in any order, by image."""
     position: dict[str, int] = {}
     images, labels, corners = array("q"), array("q"), array("d")
     for row in rows:
@@ -148,6 +150,5 @@ def _collect(rows, class_names: list[str] | None = None) -> Truth:
     first_box = np.searchsorted(image[order], np.arange(len(position) + 1))
     box_label = labelled[order]
     lowest, highest = box_label[first_box[:-1]], box_label[first_box[1:] - 1]
-    label = np.where(lowest == highest, lowest, SEVERAL_CLASSES).astype(np.int32)
     boxes = np.array(corners, np.float64).reshape(-1, 4)[order]
-    return Truth(list(position), first_box, boxes, box_label, label, class_names)
+    return Truth(list(position), first_box, boxes, box_label, lowest, lowest != highest, class_names)

@@ -22,11 +22,11 @@ from transforms.records import Shard
 from transforms.store import files as store
 from transforms.worker.threads import thread_pool
 
-_TRIAL_SECONDS = 2.0
-_NAMED = 3  # of many shards
+TRIAL_SECONDS = 2.0  # for which the model runs to measure its speed
+_NAMED = 3  # shards, of many
 
 
-def inspect_model(config: Config, console: rich.console.Console) -> ExitCode:
+def inspect_model(config: Config) -> ExitCode:
     """Loads a model and prints its head, its precision, and its speed and memory on this machine."""
     chosen = EngineSettings.resolve(config.model, config.cam, config.output)
     source, size, engine = sources.find(chosen.model.source), chosen.batch_size, shared_engine(chosen)
@@ -56,14 +56,14 @@ def _megabytes(memory: int | None, on_gpu: bool) -> str:
 
 def _images_per_second(predict: Callable[[], Any], batch_size: int) -> float:
     started, images = time.perf_counter(), 0
-    while time.perf_counter() - started < _TRIAL_SECONDS:
+    while time.perf_counter() - started < TRIAL_SECONDS:
         predict()
         images += batch_size
     return images / (time.perf_counter() - started)
 
 
-def inspect_output(path: str, console: rich.console.Console) -> ExitCode:
-    """Prints how far an output folder is, how it was made, and what the same command would do again."""
+def inspect_output(path: str) -> ExitCode:
+    """Prints how far an output folder is, how it was made, and what the same command would do now."""
     output = open_output(path)
     done, settings, complete = output.done.values(), output.settings, output.complete
     rejects: Counter = Counter()
@@ -90,7 +90,7 @@ def _counts(total: int, by_type: Counter) -> str:
 
 
 def _changed(config: dict[str, Any]) -> list[str]:
-    """Lists the settings of rows that are not the defaults."""
+    """Lists the settings that differ from the defaults."""
     defaults = Config().model_dump()
     return [
         f"{section}.{key}={value}"
@@ -101,7 +101,7 @@ def _changed(config: dict[str, Any]) -> list[str]:
 
 
 def _rerun(output: Output, settings_fingerprint: str, complete: bool) -> list[str]:
-    """Says what the same command would do, as far as the output and the inputs it knows tell."""
+    """Says what the same command would do, judging by the output and the inputs in its plan."""
     marked = [shard for shard in output.planned if shard.shard_id in output.done]
     other = [s for s in marked if output.done[s.shard_id].fingerprint != settings_fingerprint]
     same = [s for s in marked if output.done[s.shard_id].fingerprint == settings_fingerprint]

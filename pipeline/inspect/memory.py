@@ -1,4 +1,4 @@
-"""How much memory there is in use at the peak of a call."""
+"""The peak memory of a call."""
 
 import pathlib
 import re

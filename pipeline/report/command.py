@@ -3,20 +3,17 @@
 import importlib.resources
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import rich.console
-import rich.progress
 
+from pipeline.console import progress, say
 from pipeline.exit_code import ExitCode
-from pipeline.report import compare as report_compare
-from pipeline.report import figures as report_figures
-from pipeline.report import gallery as report_gallery
-from pipeline.report import rows as report_rows
-from pipeline.report.compare import Pairs
-from pipeline.report.rows import Rows
+from pipeline.report import figures
+from pipeline.report.comparison import Pairs, compare_models, pair
+from pipeline.report.gallery import choose, write_other_thumbnails, write_pages, write_script
+from pipeline.report.rows import Rows, read_rows
 from pipeline.rows.output import Output, open_output
 from transforms.errors import UserError
 from transforms.store import files as store
@@ -35,13 +32,13 @@ def report(
       predictions: the output of a run.
       output: a new folder, or that of an earlier report, which is replaced.
       compare: another output over the same images.
-      gallery_images: of more images than this, the gallery shows a sample of this size.
+      gallery_images: how many images the gallery shows at most, a sample if there are more.
 
     Raises:
       UserError: an input is not the output of a run; the output is not a folder for a report.
     """
     page = write_report(predictions, output, compare, gallery_images, console)
-    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"report: {page}")
     return ExitCode.DONE
 
 
@@ -58,30 +55,30 @@ def write_report(
     this = open_output(predictions)
     other = open_output(compare) if compare else None
     _prepare(output)
-    with _progress(console) as step:
-        rows = report_rows.read_rows(this, step("reading", this))
-        other_rows = report_rows.read_rows(other, step("reading the other", other)) if other else None
-        pairs = report_compare.pair(rows, other_rows) if other_rows else None
-        if pairs and len(rows.image) and not (pairs.row >= 0).any():
-            raise UserError(f"{predictions!r} and {compare!r} have no image in common")
-        class_keys = _class_keys(rows, pairs)
-        chosen = report_gallery.choose(rows, gallery_images, pairs)
-        pages = report_gallery.write_pages(
-            output, this, rows, chosen, class_keys, pairs, step("drawing the gallery", this)
-        )
+    pairs = None
+    with progress(console) as begin:
+        rows = read_rows(this, begin("reading", len(this.with_rows)))
+        if other:
+            other_rows = read_rows(other, begin("reading the other", len(other.with_rows)))
+            pairs = pair(rows, other_rows, this.class_names, other.class_names)
+            if len(rows.image) and not pairs.found.any():
+                raise UserError(f"{predictions!r} and {compare!r} have no image in common")
+        class_keys = _class_keys(this, rows, pairs)
+        chosen = choose(rows, gallery_images, pairs)
+        drawing = begin("drawing the gallery", len(this.with_rows))
+        pages = write_pages(output, this, rows, chosen, class_keys, pairs, drawing)
         if other and pairs:
-            report_gallery.write_other_thumbnails(output, other, pairs, chosen, step("and the other's", other))
+            write_other_thumbnails(output, other, pairs, chosen, begin("and the other's", len(other.with_rows)))
     summary = _summary(this, rows, class_keys, pairs) | {"gallery": {"images": len(chosen), "pages": pages}}
-    if other and other_rows and pairs:
-        summary["compare"] = report_compare.figures(rows, other_rows, pairs, class_keys)
-        summary["other"] = _about(other)
-    report_gallery.write_script(os.path.join(output, "data", "summary.js"), "start", summary)
+    if other and pairs:
+        summary |= {"compare": compare_models(rows, pairs, class_keys), "other": _about(other)}
+    write_script(os.path.join(output, "data", "summary.js"), "start", summary)
     _copy_page(output, PAGE_FILES[-1])
     return os.path.join(os.path.abspath(output), PAGE_FILES[-1])
 
 
 def _prepare(output: str) -> None:
-    """Makes the output a folder with the page's code; index.html comes last, when all that it needs is there."""
+    """Makes the output a folder with the page's code; index.html follows when everything else is there."""
     if not store.is_local(output):
         raise UserError(f"--output must be a local folder, got {output!r}: write the report here, then copy it there")
     if os.path.exists(output) and not os.path.isdir(output):
@@ -102,33 +99,31 @@ def _copy_page(output: str, name: str) -> None:
         file.write(content)
 
 
-def _class_keys(rows: Rows, pairs: Pairs | None) -> np.ndarray:
-    """Returns the indices of all classes that a row names, ascending; the page knows classes by their place here."""
-    every = [np.array(list(rows.names), np.int64), rows.class_index, rows.label[rows.labelled]]
-    if pairs:
-        every += [np.array(list(pairs.names), np.int64), pairs.class_index[pairs.row >= 0]]
-    return np.unique(np.concatenate(every))
+def _class_keys(output: Output, rows: Rows, pairs: Pairs | None) -> np.ndarray:
+    """Returns the indices of all classes and labels, ascending; the page knows classes by their place here."""
+    names = list(pairs.names) if pairs else range(len(output.class_names))
+    return np.union1d(np.array(names, np.int64), rows.label[rows.labelled])
 
 
-def _summary(this: Output, rows: Rows, class_keys: np.ndarray, pairs: Pairs | None) -> dict:
-    """Returns everything that the page shows but for the gallery."""
-    names = pairs.names if pairs else rows.names
+def _summary(this: Output, rows: Rows, class_keys: np.ndarray, pairs: Pairs | None) -> dict[str, Any]:
+    """Returns everything that the page shows except the gallery."""
+    names = pairs.names if pairs else dict(enumerate(this.class_names))
     return {
         "about": _about(this),
-        "totals": report_figures.totals(this, rows),
-        "distributions": report_figures.distributions(rows),
+        "totals": figures.totals(this, rows),
+        "distributions": figures.distributions(rows),
         "classes": {
             "index": class_keys.tolist(),
-            "name": [names.get(int(key), f"class {key}") for key in class_keys],
-            **report_figures.class_table(rows, class_keys),
+            "name": [names.get(key, f"class {key}") for key in class_keys.tolist()],
+            **figures.class_table(rows, class_keys),
         },
-        "confusions": report_figures.confusions(rows, class_keys),
-        "rejects": report_figures.rejects(this),
+        "confusions": figures.confusions(rows, class_keys),
+        "rejects": figures.rejects(this),
         "shards": [{"id": shard.shard_id, "uri": shard.uri} for shard in this.done.values()],
     }
 
 
-def _about(output: Output) -> dict:
+def _about(output: Output) -> dict[str, Any]:
     """Returns how an output was made."""
     summary = output.summary
     return {
@@ -141,16 +136,3 @@ def _about(output: Output) -> dict:
         "devices": summary.get("devices", []),
         "config": summary.get("config") or output.settings.get("config", {}),
     }
-
-
-@contextmanager
-def _progress(console: rich.console.Console | None) -> Iterator[Callable[[str, Output], Callable[[], None]]]:
-    """Shows shards done on a terminal; yields a function that begins a step and returns what to call per shard."""
-    shown = console if console and console.is_terminal else None
-    with rich.progress.Progress(console=shown, transient=True, disable=shown is None) as progress:
-
-        def step(name: str, output: Output) -> Callable[[], None]:
-            task = progress.add_task(name, total=len(output.with_rows))
-            return lambda: progress.advance(task)
-
-        yield step

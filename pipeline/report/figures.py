@@ -1,7 +1,8 @@
-"""The figures of a report: what the rows come to, as plain values for JSON. Everything here covers every row."""
+"""The figures of a report, as plain values for JSON. Each covers every row."""
 
 import datetime
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,8 @@ _CONFUSIONS = 12
 _REJECT_KINDS, _REJECT_EXAMPLES = 40, 12
 
 
-def totals(output: Output, rows: Rows) -> dict:
-    """Counts of the whole output, and its speed."""
+def totals(output: Output, rows: Rows) -> dict[str, Any]:
+    """Returns the counts and the speed of the whole output."""
     known = rows.probability[np.isfinite(rows.probability)]
     return {
         "images": len(rows.image),
@@ -45,8 +46,8 @@ def histogram(values: np.ndarray, *masks: np.ndarray) -> list[list[int]]:
     return [np.bincount(bins[finite & mask], minlength=BINS).tolist() for mask in masks or [np.ones(len(values), bool)]]
 
 
-def distributions(rows: Rows) -> dict:
-    """Histograms of the figures of a row; that of the probability by agreement where there are labels."""
+def distributions(rows: Rows) -> dict[str, Any]:
+    """Histograms of probability (by agreement with the label), box area and consistency."""
     by_agreement = [rows.agrees, rows.labelled & ~rows.agrees, ~rows.labelled]
     return {
         "probability": histogram(rows.probability, *by_agreement),
@@ -55,7 +56,7 @@ def distributions(rows: Rows) -> dict:
     }
 
 
-def class_table(rows: Rows, class_keys: np.ndarray) -> dict:
+def class_table(rows: Rows, class_keys: np.ndarray) -> dict[str, Any]:
     """Figures of each class.
 
     Args:
@@ -88,10 +89,10 @@ def confusions(rows: Rows, class_keys: np.ndarray) -> list[list[int]]:
     return [[*kinds[i].tolist(), int(counts[i])] for i in order]
 
 
-def rejects(output: Output) -> list[dict]:
+def rejects(output: Output) -> list[dict[str, Any]]:
     """Rejects by kind, the most frequent first, with the first few of each as examples."""
     counts: Counter[tuple[str, str]] = Counter()
-    examples: dict[tuple[str, str], list[dict]] = {}
+    examples: dict[tuple[str, str], list[dict[str, str]]] = {}
     for shard in output.done.values():
         if not shard.rejected:
             continue
@@ -117,7 +118,7 @@ def _stage_seconds(output: Output) -> dict[str, float]:
 
 
 def _images_per_second(output: Output) -> float | None:
-    """Images of the last run by the clock, its start-up included. The run's name tells when it began."""
+    """Speed of the last run by the clock, start-up included. The run's id says when it started."""
     run_id = output.summary.get("run_id", "")
     images = sum(shard.written for shard in output.done.values() if shard.run_id == run_id)
     try:
@@ -129,4 +130,4 @@ def _images_per_second(output: Output) -> float | None:
 
 
 def _rounded(value: float) -> float:
-    return round(float(value), 6)  # of probabilities near 1, the rest matters
+    return round(float(value), 6)  # digits of probabilities near 1 matter

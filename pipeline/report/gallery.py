@@ -1,29 +1,32 @@
-"""The gallery of a report: which images it shows, and their data in pages beside their thumbnails as files."""
+"""The gallery of a report: which images it shows, their data in pages, and their thumbnails as files."""
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.report.compare import Pairs
+from pipeline.console import Advance
+from pipeline.report.comparison import Pairs
 from pipeline.report.rows import Rows, read_some
 from pipeline.rows.output import Output
+from pipeline.rows.predictions import FlatPredictions, prediction_columns
 
 PAGE_ROWS = 2000
 _PER_FOLDER = 1000  # thumbnails
-_EXTREME_SHARE = 20  # each kind of extreme gets one in so many places
-_PER_CLASS = 20  # images of each class that come before others
+_EXTREME_SHARE = 20  # each kind of extreme gets at most one in this many places
+_PER_CLASS = 20  # images of each class are chosen before others
 _OTHER_PREDICTIONS = 5
-_DETAIL_COLUMNS = ["image_id", "shard_id", "uri", "width", "height", "box", "predictions.list.element.class_index"]
-_DETAIL_COLUMNS += ["predictions.list.element.probability", "predictions.list.element.rank"]
+_NO_CLASS = -1  # the page's mark of an image without a label, or without a row of the other model
+_DETAIL_COLUMNS = ["image_id", "shard_id", "uri", "width", "height", "box"]
+_DETAIL_COLUMNS += prediction_columns("class_index", "probability")
 
 
 def choose(rows: Rows, limit: int, pairs: Pairs | None = None) -> np.ndarray:
-    """Chooses the images that the gallery shows: all, or where they are more than `limit` a sample of that size.
+    """Chooses the images that the gallery shows: all, or a sample of `limit` if there are more.
 
     The sample has the extremes of each kind (least certain, most confident mistakes, least consistent; of two models
     also the most confident differences and the boxes that differ most), then the same few images of each class on
@@ -74,18 +77,18 @@ def write_pages(
     chosen: np.ndarray,
     class_keys: np.ndarray,
     pairs: Pairs | None,
-    done: Callable[[], object],
+    advance: Advance,
 ) -> int:
     """Writes data/rows-*.js and the thumbnails of the chosen images; returns the number of pages."""
     shards = {shard.shard_id: (i, shard.uri) for i, shard in enumerate(output.done.values())}
-    page: dict[str, list] = {}
+    page: dict[str, list[Any]] = {}
     pages = written = 0
-    for table in read_some(output, [*_DETAIL_COLUMNS, "thumbnail"], chosen, done):
-        positions = chosen[written : written + len(table)]
+    for table in read_some(output, [*_DETAIL_COLUMNS, "thumbnail"], chosen, advance):
+        numbers = np.arange(written, written + len(table))
         for name, values in {
             **_details(table, shards, class_keys),
-            **_light(rows, positions, class_keys, pairs),
-            "thumbnail": [int(size > 0) for size in write_thumbnails(folder, "thumbnails", written, table)],
+            **_light(rows, chosen[numbers], class_keys, pairs),
+            "thumbnail": _write_thumbnails(folder, "thumbnails", numbers[:, None], table),
         }.items():
             page.setdefault(name, []).extend(values)
         written += len(table)
@@ -99,83 +102,76 @@ def write_pages(
     return pages
 
 
-def write_other_thumbnails(
-    folder: str, other: Output, pairs: Pairs, chosen: np.ndarray, done: Callable[[], object]
-) -> None:
+def write_other_thumbnails(folder: str, other: Output, pairs: Pairs, chosen: np.ndarray, advance: Advance) -> None:
     """Writes the thumbnails that the other output has of the chosen images, under the numbers of the first's."""
-    numbers = np.flatnonzero(pairs.row[chosen] >= 0)
+    numbers = np.flatnonzero(pairs.found[chosen])
     theirs = pairs.row[chosen][numbers]
-    positions, inverse = np.unique(theirs, return_inverse=True)
-    order, first = np.argsort(inverse, kind="stable"), np.searchsorted(np.sort(inverse), np.arange(len(positions) + 1))
+    positions = np.unique(theirs)
+    by_row = np.split(numbers[np.argsort(theirs, kind="stable")], np.searchsorted(np.sort(theirs), positions)[1:])
     written = 0
-    for table in read_some(other, ["thumbnail"], positions, done):
-        if "thumbnail" in table.column_names:
-            for jpeg in pc.struct_field(table["thumbnail"], "bytes"):
-                for place in order[first[written] : first[written + 1]]:  # images may be there more than once
-                    _write_thumbnail(folder, "thumbnails-other", int(numbers[place]), jpeg.as_py())
-                written += 1
+    for table in read_some(other, ["thumbnail"], positions, advance):
+        _write_thumbnails(folder, "thumbnails-other", by_row[written : written + len(table)], table)
+        written += len(table)
 
 
-def write_thumbnails(folder: str, kind: str, first: int, table: pa.Table) -> Iterator[int]:
-    """Writes the thumbnails of rows, numbered from `first`, and yields their sizes, 0 where there is none."""
+def _write_thumbnails(folder: str, kind: str, numbers: Iterable[np.ndarray], table: pa.Table) -> list[int]:
+    """Writes the thumbnail of each row under each of its numbers; returns 1 for every row that has one, else 0."""
     if "thumbnail" not in table.column_names:
-        yield from [0] * len(table)
-        return
-    for number, jpeg in enumerate(pc.struct_field(table["thumbnail"], "bytes"), first):
-        yield _write_thumbnail(folder, kind, number, jpeg.as_py())
+        return [0] * len(table)
+    jpegs = pc.struct_field(table["thumbnail"], "bytes")
+    for jpeg, numbers_of_row in zip(jpegs, numbers, strict=True):
+        for number in numbers_of_row if jpeg.is_valid else ():
+            path = os.path.join(folder, kind, f"{number // _PER_FOLDER:04d}", f"{number:07d}.jpg")
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(jpeg.as_buffer())
+    return jpegs.is_valid().cast(pa.int8()).to_pylist()
 
 
-def _write_thumbnail(folder: str, kind: str, number: int, jpeg: bytes | None) -> int:
-    if not jpeg:
-        return 0
-    path = os.path.join(folder, kind, f"{number // _PER_FOLDER:04d}", f"{number:07d}.jpg")
-    if number % _PER_FOLDER == 0 or not os.path.isdir(os.path.dirname(path)):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(jpeg)
-    return len(jpeg)
-
-
-def _write_page(folder: str, number: int, page: dict[str, list]) -> None:
+def _write_page(folder: str, number: int, page: dict[str, list[Any]]) -> None:
     write_script(os.path.join(folder, "data", f"rows-{number:04d}.js"), "rows", number, page)
 
 
-def _details(table: pa.Table, shards: dict[str, tuple[int, str]], class_keys: np.ndarray) -> dict[str, list]:
+def _details(table: pa.Table, shards: dict[str, tuple[int, str]], class_keys: np.ndarray) -> dict[str, list[Any]]:
     """Returns what the page shows of one image, as columns."""
-    shard_ids, uris = table["shard_id"].to_pylist(), table["uri"].to_pylist()
+    columns = {name: table[name].to_pylist() for name in ("image_id", "shard_id", "uri", "width", "height", "box")}
     return {
-        "id": table["image_id"].to_pylist(),
-        "shard": [shards[shard_id][0] for shard_id in shard_ids],
-        # most uris go on from their shard's, which then need not be said again
-        "uri": [uri.removeprefix(shards[shard_id][1]) for shard_id, uri in zip(shard_ids, uris, strict=True)],
-        "size": [list(size) for size in zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True)],
-        "box": [box and _rounded(box.values(), 3) for box in table["box"].to_pylist()],
-        "top": [_top(predictions, class_keys) for predictions in table["predictions"].to_pylist()],
+        "id": columns["image_id"],
+        "shard": [shards[shard_id][0] for shard_id in columns["shard_id"]],
+        # most URIs start with that of their shard, which is not repeated
+        "uri": [u.removeprefix(shards[s][1]) for s, u in zip(columns["shard_id"], columns["uri"], strict=True)],
+        "size": [list(size) for size in zip(columns["width"], columns["height"], strict=True)],
+        "box": [box and _rounded(box.values(), 3) for box in columns["box"]],
+        "top": _others(FlatPredictions(table["predictions"].combine_chunks()), len(table), class_keys),
     }
 
 
-def _top(predictions: list[dict], class_keys: np.ndarray) -> list[list]:
-    """Returns place and probability of the classes after the first."""
-    ranked = sorted(predictions or [], key=lambda prediction: prediction["rank"])[1 : 1 + _OTHER_PREDICTIONS]
-    return [
-        [int(np.searchsorted(class_keys, prediction["class_index"])), *_rounded([prediction["probability"]], 6)]
-        for prediction in ranked
-    ]
+def _others(predictions: FlatPredictions, num_rows: int, class_keys: np.ndarray) -> list[list[list[Any]]]:
+    """Returns place and probability of the classes after the first of each row."""
+    place_in_row = np.arange(len(predictions.row)) - np.searchsorted(predictions.row, predictions.row)
+    chosen = np.flatnonzero((place_in_row > 0) & (place_in_row <= _OTHER_PREDICTIONS))
+    places = np.searchsorted(class_keys, predictions.class_index[chosen]).tolist()
+    probabilities = _rounded(predictions.probability[chosen].tolist(), 6)
+    others: list[list[list[Any]]] = [[] for _ in range(num_rows)]
+    for row, *place_and_probability in zip(predictions.row[chosen].tolist(), places, probabilities, strict=True):
+        others[row].append(place_and_probability)
+    return others
 
 
-def _light(rows: Rows, positions: np.ndarray, class_keys: np.ndarray, pairs: Pairs | None) -> dict[str, list]:
+def _light(rows: Rows, positions: np.ndarray, class_keys: np.ndarray, pairs: Pairs | None) -> dict[str, list[Any]]:
     """Returns what the page filters and sorts by, as columns."""
     label = rows.label[positions]
     columns = {
         "class": np.searchsorted(class_keys, rows.class_index[positions]).tolist(),
-        "label": np.where(label < 0, -1, np.searchsorted(class_keys, label)).tolist(),
+        "label": np.where(rows.labelled[positions], np.searchsorted(class_keys, label), _NO_CLASS).tolist(),
         "probability": _rounded(rows.probability[positions].tolist(), 6),
         "area": _rounded(rows.area_frac[positions].tolist()),
         "consistency": _rounded(rows.consistency[positions].tolist()),
     }
     if pairs:
         other = pairs.class_index[positions]
-        columns["otherClass"] = np.where(other < 0, -1, np.searchsorted(class_keys, other)).tolist()
+        other_class = np.where(pairs.found[positions], np.searchsorted(class_keys, other), _NO_CLASS)
+        columns["otherClass"] = other_class.tolist()
         columns["otherProbability"] = _rounded(pairs.probability[positions].tolist(), 6)
         columns["iou"] = _rounded(pairs.iou[positions].tolist())
     return columns

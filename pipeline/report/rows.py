@@ -1,18 +1,18 @@
-"""The rows of an output folder for a report: light columns of all of them, bulky ones of a few, both streamed."""
+"""Reads the rows of an output for a report: small columns of all rows, large ones of a few."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.rows.output import Output, open_parquet, row_batches
-from transforms.store import files as store
+from pipeline.console import Advance
+from pipeline.rows.output import Output, open_parquet
+from pipeline.rows.predictions import corners
 
 _BATCH_ROWS = 32768
-_BOX_SIDES = ("x0", "y0", "x1", "y1")
-_COLUMNS = ["sha256", "width", "height", "label", "class_index", "class_name", "probability", "box", "consistency"]
+_COLUMNS = ["sha256", "width", "height", "label", "class_index", "probability", "box", "consistency"]
 
 
 class Rows(NamedTuple):
@@ -20,25 +20,21 @@ class Rows(NamedTuple):
 
     Attributes:
       image: (n,) uint64, the first 64 bits of the image's sha256.
-      class_index, label: (n,) int32; -1 where there is no label.
-      probability, area_frac, consistency: (n,) float32; NaN where there is no box, or no such figure.
-      box_px: (n, 4) float32 x0, y0, x1, y1; NaN where there is no box.
-      names: of the classes, by index.
+      class_index: (n,) int32.
+      labelled: (n,) bool, whether the image has a label.
+      label: (n,) int32, if it has one.
+      probability, area_frac, consistency: (n,) float32; NaN if there is no box, or if it was not measured.
+      box_px: (n, 4) float32 x0, y0, x1, y1; NaN if there is no box.
     """
 
     image: np.ndarray
     class_index: np.ndarray
+    labelled: np.ndarray
     label: np.ndarray
     probability: np.ndarray
     area_frac: np.ndarray
     consistency: np.ndarray
     box_px: np.ndarray
-    names: dict[int, str]
-
-    @property
-    def labelled(self) -> np.ndarray:
-        """(n,) bool."""
-        return self.label >= 0
 
     @property
     def agrees(self) -> np.ndarray:
@@ -46,35 +42,29 @@ class Rows(NamedTuple):
         return self.labelled & (self.label == self.class_index)
 
 
-def read_rows(output: Output, done: Callable[[], object] = lambda: None) -> Rows:
-    """Reads the light columns of every row: some 60 bytes each, whatever else the rows hold.
+def read_rows(output: Output, advance: Advance = lambda _: None) -> Rows:
+    """Reads the small columns of every row, about 60 bytes per row.
 
     Args:
-      done: called after each shard.
+      advance: called after each shard.
     """
-    parts = [_light(pa.table({}))]
-    names: dict[int, str] = {}
+    no_numbers = [np.empty(0, kind) for kind in (np.uint64, np.int32, bool, np.int32, *[np.float32] * 3)]
+    parts = [Rows._make([*no_numbers, np.empty((0, 4), np.float32)])]
     for shard in output.with_rows:
-        for batch in row_batches(output.layout, shard, _COLUMNS, _BATCH_ROWS):
-            table = pa.table(batch)
-            parts.append(_light(table))
-            classes = table.select(["class_index", "class_name"]).group_by(["class_index", "class_name"])
-            names |= {row["class_index"]: row["class_name"] for row in classes.aggregate([]).to_pylist()}
-        done()
-    joined = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
-    every_name = dict(enumerate(store.read_json(output.layout.class_names) or []))
-    return Rows._make([*joined, every_name | names])
+        parts += [_light(batch) for batch in output.batches(_COLUMNS, [shard], _BATCH_ROWS)]
+        advance(1)
+    return Rows(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
 
 
 def read_some(
-    output: Output, columns: list[str], positions: np.ndarray, done: Callable[[], object] = lambda: None
+    output: Output, columns: list[str], positions: np.ndarray, advance: Advance = lambda _: None
 ) -> Iterator[pa.Table]:
     """Yields chosen rows, a row group at a time.
 
     Args:
       columns: to read; those that a file lacks are left out.
       positions: (m,) of the rows among all rows, ascending.
-      done: called after each shard.
+      advance: called after each shard.
     """
     first = 0
     for shard in output.with_rows:
@@ -85,30 +75,22 @@ def read_some(
                 if len(wanted):
                     yield file.read_row_group(group, columns=columns).take(pa.array(wanted - first))
                 first = last
-        done()
+        advance(1)
 
 
-def _light(table: pa.Table) -> list[np.ndarray]:
-    """Returns a batch's columns in the order of `Rows`."""
+def _light(batch: pa.RecordBatch) -> Rows:
+    def floats(name: str) -> np.ndarray:
+        return batch[name].to_numpy(zero_copy_only=False).astype(np.float32)
 
-    def numbers(name: str, kind: type, missing=None) -> np.ndarray:
-        if name not in table.column_names:
-            return np.full(len(table), np.nan, kind)
-        column = table[name] if missing is None else table[name].fill_null(missing)
-        return column.to_numpy().astype(kind)
-
-    if not len(table):
-        empty = np.zeros(0, np.float32)
-        return [np.zeros(0, np.uint64), *[np.zeros(0, np.int32)] * 2, *[empty] * 3, np.zeros((0, 4), np.float32)]
-    image = bytes.fromhex("".join(pc.utf8_slice_codeunits(table["sha256"], 0, 16).to_pylist()))
-    box_px = np.stack([pc.struct_field(table["box"], side).to_numpy() for side in _BOX_SIDES], 1).astype(np.float32)
-    area_px = (box_px[:, 2] - box_px[:, 0]) * (box_px[:, 3] - box_px[:, 1])
-    return [
-        np.frombuffer(image, ">u8").astype(np.uint64),
-        numbers("class_index", np.int32),
-        numbers("label", np.int32, -1),
-        numbers("probability", np.float32),
-        area_px / (numbers("width", np.float32) * numbers("height", np.float32)),
-        numbers("consistency", np.float32),
-        box_px,
-    ]
+    image = bytes.fromhex("".join(pc.utf8_slice_codeunits(batch["sha256"], 0, 16).to_pylist()))
+    box_px = corners(batch["box"])
+    return Rows(
+        image=np.frombuffer(image, ">u8").astype(np.uint64),
+        class_index=batch["class_index"].to_numpy(),
+        labelled=batch["label"].is_valid().to_numpy(zero_copy_only=False),
+        label=batch["label"].fill_null(0).to_numpy(),
+        probability=floats("probability"),
+        area_frac=(box_px[:, 2:] - box_px[:, :2]).prod(axis=1) / (floats("width") * floats("height")),
+        consistency=floats("consistency"),
+        box_px=box_px,
+    )

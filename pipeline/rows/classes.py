@@ -18,19 +18,21 @@ class Classes(NamedTuple):
 
     Attributes:
       names: by the export's own index.
-      lookup: (model classes,) int32: the export's index of each of the model's classes; -1 where it is left out.
+      taken: (model classes,) bool, those of the model's classes that are exported.
+      class_id: (model classes,) int32, the export's own index of each that is taken.
     """
 
     names: list[str]
-    lookup: np.ndarray
+    taken: np.ndarray
+    class_id: np.ndarray
 
 
 def choose_classes(wanted: Sequence[str] | None, model_classes: list[str]) -> Classes:
-    """Settles the classes of an export.
+    """Chooses the classes of an export.
 
     Args:
-      wanted: classes by name or index, which get their indices in this order; or one YAML or JSON file, with a list of
-        such, or a mapping from the model's classes to the user's own, which are numbered as they first come. None
+      wanted: classes by name or index, numbered in this order; or one YAML or JSON file, which holds a list of such, or
+        a mapping from the model's classes to the user's own, numbered in the order in which they first appear. None
         takes all of the model's, as they are.
       model_classes: names by index.
 
@@ -38,16 +40,17 @@ def choose_classes(wanted: Sequence[str] | None, model_classes: list[str]) -> Cl
       UserError: a class that the model does not have, or a file that is no such list or mapping.
     """
     if not wanted:
-        return Classes(model_classes, np.arange(len(model_classes), dtype=np.int32))
+        count = len(model_classes)
+        return Classes(model_classes, np.ones(count, bool), np.arange(count, dtype=np.int32))
     if len(wanted) == 1 and wanted[0].endswith(_FILE_SUFFIXES):
         pairs = _read(wanted[0], model_classes)
     else:
         pairs = [(index, model_classes[index]) for text in wanted for index in _parse(text, model_classes)]
     names = list(dict.fromkeys(name for _, name in pairs))
-    lookup = np.full(len(model_classes), -1, np.int32)
+    taken, class_id = np.zeros(len(model_classes), bool), np.zeros(len(model_classes), np.int32)
     for index, name in pairs:
-        lookup[index] = names.index(name)
-    return Classes(names, lookup)
+        taken[index], class_id[index] = True, names.index(name)
+    return Classes(names, taken, class_id)
 
 
 def _read(path: str, model_classes: list[str]) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Reading an output: its finished shards, and their rows in the order of the plan."""
+"""Reads an output: its finished shards, and their rows in the order of the plan."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from transforms.records import Shard, ShardDone
 from transforms.store import files as store
 from transforms.worker.threads import thread_pool
 
-_ROWS_AT_A_TIME = 4096
+_BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,43 @@ class Output:
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
-        """The totals of the last run; empty where none has ended."""
+        """The totals of the last run; empty before the first has ended."""
         return store.read_json(self.layout.summary) or {}
+
+    @functools.cached_property
+    def class_names(self) -> list[str]:
+        """The names of all the model's classes, by index.
+
+        Raises:
+          UserError: their file is gone.
+        """
+        names = store.read_json(self.layout.class_names)
+        if names is None:
+            raise UserError(f"{self.layout.class_names}, which a run writes, is gone: run the same command again")
+        return names
+
+    @property
+    def has_consistency(self) -> bool:
+        """Whether the rows hold how consistent they are with those of mirrored images."""
+        return bool(self.settings.get("config", {}).get("cam", {}).get("flip"))
+
+    def batches(
+        self, columns: Sequence[str], shards: Sequence[Shard] | None = None, batch_rows: int = _BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """Yields the rows, a few at a time, in the order of the plan.
+
+        Args:
+          columns: what to read, see `predictions.prediction_columns` for parts of the predictions. A column that a
+            file does not have is left out.
+          shards: some of `with_rows`; None reads all of them.
+        """
+        for shard in self.with_rows if shards is None else shards:
+            with open_parquet(self.layout.images(shard.shard_id)) as file:
+                yield from file.iter_batches(batch_rows, columns=list(columns))
 
 
 def open_output(path: str) -> Output:
-    """Lists the shards of an output.
+    """Opens an output and lists its shards.
 
     Raises:
       UserError: the folder is not the output of a run.
@@ -76,7 +107,7 @@ def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file.
 
     Raises:
-      UserError: it is none, or damaged; so it is found while it is open.
+      UserError: the file is damaged, or not Parquet at all, whether that shows at once or while it is read.
     """
     with store.open_read(path) as file:
         try:
@@ -85,38 +116,3 @@ def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
             if getattr(error, "errno", None) is not None:
                 raise  # the store or the disk failed
             raise UserError(f"{path} can't be read: {' '.join(str(error).split())}") from error
-
-
-def row_batches(
-    layout: Layout, shard: Shard, columns: Sequence[str], batch_rows: int = _ROWS_AT_A_TIME
-) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of a shard that has some, `batch_rows` at a time.
-
-    Args:
-      columns: what to read; a field within a nested column by its path in the file, "predictions.list.element.rank".
-        Those that the file does not have are left out.
-    """
-    with open_parquet(layout.images(shard.shard_id)) as file:
-        yield from file.iter_batches(batch_rows, columns=list(columns))
-
-
-def has_consistency(output: Output) -> bool:
-    """Tells whether the consistency of the rows was measured, which takes the maps of mirrored images."""
-    return bool(output.settings.get("config", {}).get("cam", {}).get("flip"))
-
-
-def class_names(output: Output) -> list[str]:
-    """Returns the names of all the model's classes.
-
-    Outputs of early versions do not hold them; there the rows tell, and a class that no row has is "class_<index>".
-    """
-    names = store.read_json(output.layout.class_names)
-    if names is not None:
-        return names
-    found: dict[int, str] = {}
-    paths = [f"predictions.list.element.{field}" for field in ("class_index", "class_name")]
-    for shard in output.with_rows:
-        for batch in row_batches(output.layout, shard, paths):
-            predictions = batch["predictions"].flatten()
-            found.update(zip(*(predictions.field(i).to_pylist() for i in range(2)), strict=True))
-    return [found.get(index, f"class_{index}") for index in range(max(found, default=-1) + 1)]

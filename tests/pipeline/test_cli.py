@@ -121,8 +121,13 @@ def test_inspect_of_what_is_no_output(capsys, tmp_path):
 
 
 def test_inspect_describes_a_model(capsys, monkeypatch):
-    monkeypatch.setattr(inspect, "_images_per_second", lambda *_: 123.0)
+    monkeypatch.setattr(inspect, "TRIAL_SECONDS", 0.05)
     assert cli.main(["inspect", "--model", "demo", "--set", "model.precision=float32"]) == 0
     output = capsys.readouterr().out
-    for words in ("predictions <- avg_pool", "8: circle, square", "224x224, preprocessing caffe", "123 images/s"):
+    for words in (
+        "predictions <- avg_pool",
+        "8: circle, square",
+        "224x224, preprocessing caffe",
+        "images/s, the model alone",
+    ):
         assert words in output

@@ -3,16 +3,16 @@
 import json
 import os
 import shutil
-from typing import IO
+from typing import IO, Any
 
+from pipeline.export.formats.format import Format, create_text
 from pipeline.export.formats.records import ExportBox, ExportImage
-from pipeline.export.formats.writer import create_text
 
 
 class CocoWriter:
-    """Writes annotations/instances_<split>.json; images belong into images/<split>.
+    """Writes annotations/instances_<split>.json; images go to images/<split>.
 
-    Category and annotation ids begin with 1: tools take category 0 for the background, and pycocotools takes an
+    Category and annotation ids start at 1: tools take category 0 for the background, and pycocotools takes an
     annotation 0 for none.
     """
 
@@ -70,8 +70,8 @@ class _Instances:
         os.remove(f"{self._path}.annotations")
 
 
-def annotate(box: ExportBox) -> dict:
-    """Returns a box as COCO has it: continuous coordinates from the left upper corner, to a hundredth of a pixel."""
+def annotate(box: ExportBox) -> dict[str, Any]:
+    """Returns a box as COCO has it: continuous coordinates from the upper left corner, to a hundredth of a pixel."""
     x, y = round(box.x0, 2), round(box.y0, 2)
     width, height = max(round(box.x1 - x, 2), 0.01), max(round(box.y1 - y, 2), 0.01)
     return {
@@ -83,5 +83,8 @@ def annotate(box: ExportBox) -> dict:
     }
 
 
-def _write_entry(file: IO[str], entry: dict, first: bool) -> None:
+def _write_entry(file: IO[str], entry: dict[str, Any], first: bool) -> None:
     file.write(("\n" if first else ",\n") + json.dumps(entry, ensure_ascii=False))
+
+
+FORMAT = Format(CocoWriter, ("none", "copy", "link"), flat_names=False)

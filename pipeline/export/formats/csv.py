@@ -3,8 +3,8 @@
 import csv
 import os
 
+from pipeline.export.formats.format import Format, create_text
 from pipeline.export.formats.records import ExportBox, ExportImage
-from pipeline.export.formats.writer import create_text
 
 _IMAGE_COLUMNS = ("image_id", "shard_id", "index_in_shard", "uri", "split", "width", "height")
 _BOX_COLUMNS = tuple("class_index" if field == "class_id" else field for field in ExportBox._fields)
@@ -29,3 +29,6 @@ class CsvWriter:
 
     def close(self) -> None:
         self._file.close()
+
+
+FORMAT = Format(CsvWriter, ("none",), named=False)

@@ -1,4 +1,4 @@
-"""What every format is written from."""
+"""An image with its boxes, as the writers of all formats get it."""
 
 from typing import NamedTuple
 

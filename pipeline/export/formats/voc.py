@@ -5,8 +5,8 @@ import os
 import re
 import xml.etree.ElementTree as ET
 
+from pipeline.export.formats.format import Format, create_text
 from pipeline.export.formats.records import ExportBox, ExportImage
-from pipeline.export.formats.writer import create_text
 
 _NOT_XML = re.compile(
     r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -14,7 +14,7 @@ _NOT_XML = re.compile(
 
 
 class VocWriter:
-    """Writes Annotations/<name>.xml and ImageSets/Main/<split>.txt; images belong into JPEGImages."""
+    """Writes Annotations/<name>.xml and ImageSets/Main/<split>.txt; images go to JPEGImages."""
 
     def __init__(self, folder: str, classes: list[str], splits: list[str]):
         self._folder = folder
@@ -59,3 +59,6 @@ def whole_pixels(box: ExportBox) -> tuple[int, int, int, int]:
 def _put(parent: ET.Element, **values: str | float) -> None:
     for tag, value in values.items():
         ET.SubElement(parent, tag).text = _NOT_XML.sub("\ufffd", str(value))
+
+
+FORMAT = Format(VocWriter, ("none", "copy", "link"))

@@ -4,7 +4,9 @@ import io
 import json
 import os
 import tarfile
+from typing import Any
 
+from pipeline.export.formats.format import Format
 from pipeline.export.formats.records import ExportBox, ExportImage
 
 _SHARD_IMAGES, _SHARD_BYTES = 10_000, 1_000_000_000  # whichever is reached first ends a tar file
@@ -30,7 +32,7 @@ class WebDatasetWriter:
             tars.close()
 
 
-def describe(image: ExportImage) -> dict:
+def describe(image: ExportImage) -> dict[str, Any]:
     """Returns what the .json holds: where the image is from, its most probable exported class (or null), its boxes."""
     best = max(image.boxes, key=lambda box: box.probability, default=None)
     return {
@@ -44,7 +46,7 @@ def describe(image: ExportImage) -> dict:
     }
 
 
-def _describe_box(box: ExportBox) -> dict:
+def _describe_box(box: ExportBox) -> dict[str, Any]:
     values = box._asdict()
     return {"class_index": values.pop("class_id"), **values}
 
@@ -72,3 +74,6 @@ class _Tars:
 
     def close(self) -> None:
         self._tar.close()
+
+
+FORMAT = Format(WebDatasetWriter, ("copy",), dotted_names=False)

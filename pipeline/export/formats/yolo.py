@@ -4,17 +4,17 @@ import os
 
 import yaml
 
+from pipeline.export.formats.format import Format, create_text
 from pipeline.export.formats.records import ExportBox, ExportImage
-from pipeline.export.formats.writer import create_text
 
 _DIGITS = 6
 
 
 class YoloWriter:
-    """Writes labels/<split>/<name>.txt, images.txt and data.yaml; images belong into images/<split>.
+    """Writes labels/<split>/<name>.txt, images.txt and data.yaml; images go to images/<split>.
 
     Args:
-      confidence: adds the box's score as a sixth number, as predictions have it; a training wants five.
+      confidence: adds the box's score as a sixth number, as in files of predictions; training files have five.
     """
 
     def __init__(self, folder: str, classes: list[str], splits: list[str], confidence: bool = False):
@@ -36,7 +36,7 @@ class YoloWriter:
 
     def close(self) -> None:
         self._list.close()
-        # without a path, folders are relative to this file; a training does not start without a val, hence the same
+        # without a path, folders are relative to this file; training needs a val: it is the same if there is no split
         data = {"train": "images/train", "val": f"images/{self._splits[-1]}", "names": dict(enumerate(self._classes))}
         with create_text(os.path.join(self._folder, "data.yaml")) as file:
             yaml.safe_dump(data, file, sort_keys=False, allow_unicode=True)
@@ -50,3 +50,6 @@ def label_line(box: ExportBox, width: int, height: int, confidence: bool = False
     if confidence:
         numbers.append(box.score)
     return " ".join([str(box.class_id), *(f"{number:.{_DIGITS}f}" for number in numbers)])
+
+
+FORMAT = Format(YoloWriter, ("none", "copy", "link"), optional_confidence=True)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.config import Config
-from pipeline.evaluate.evaluation import tune
+from pipeline.evaluate.accuracy import tune
 from pipeline.evaluate.map_scores import MapBatch, MapScorer, score_all
 from pipeline.evaluate.scoring import Normalization
 from pipeline.evaluate.tally import TuningTally, half_of
@@ -18,6 +18,7 @@ from transforms.output.layout import Layout
 from transforms.output.schema import image_schema, image_table
 from transforms.output.settings import OutputSettings
 from transforms.records import Box, Image, Predictions, Shard, ShardBatch
+from transforms.store import files as store
 
 CLASSES = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
 SIDE_PX = 7
@@ -35,26 +36,30 @@ def row(image_id, label, ranking, cams, boxes, size=(70, 70)):
     return image_id, label, ranking, cams, boxes, size
 
 
-def write_output(folder, rows, shard_id="shard", keep_maps=True, **settings):
+def write_output(folder, rows, shard_id="shard", keep_maps=True, class_names=CLASSES, **settings):
     """Adds a shard of rows of the same number of classes, as a run does."""
     config = Config.model_validate(settings).model_dump()
     schema = image_schema({"config": config, "fingerprint": "f"}, OutputSettings(), thumbnails=False)
     ids, labels, rankings, cams, boxes, sizes = zip(*rows, strict=True)
     images = [Image(ids[i], "uri", i, labels[i], *sizes[i], "", (0, 0, *sizes[i]), None) for i in range(len(rows))]
     count, k = len(rows), len(rankings[0])
+    rank = np.array([[rank for _, rank in ranking] for ranking in rankings], np.int32)
     predictions = Predictions(
         class_index=np.array([[c for c, _ in ranking] for ranking in rankings], np.int32),
         probability=np.full((count, k), 0.1, np.float32),
         logit=np.zeros((count, k), np.float32),
-        rank=np.array([[rank for _, rank in ranking] for ranking in rankings], np.int32),
+        rank=rank,
+        present=rank >= 0,
         cams=np.array(cams, np.float32),
     )
     found = [[[Box(*box, 1.0, 0.5)] if box else [] for box in row] for row in boxes]
     shard = Shard(shard_id, "uri", "webdataset", "1", 1)
     batch = ShardBatch(shard, 0, count, True, images, predictions=predictions, boxes=found)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    pq.write_table(image_table(batch, CLASSES, schema, keep_maps), folder / "images" / f"{shard_id}.parquet")
-    commit(Layout(str(folder)), shard, count)
+    pq.write_table(image_table(batch, class_names, schema, keep_maps), folder / "images" / f"{shard_id}.parquet")
+    layout = Layout(str(folder))
+    store.write_json(layout.class_names, class_names, f"{layout.class_names}.part")
+    commit(layout, shard, count)
     (folder / "_SUCCESS").touch()
 
 
@@ -182,7 +187,7 @@ def test_top5_is_known_where_every_image_has_its_class(five_images):
     assert overall["top5_loc"] == 2 / 4  # a, b
 
 
-def test_boxes_made_anew_from_the_maps(five_images):
+def test_boxes_recomputed_from_the_maps(five_images):
     overall = evaluate(five_images)["overall"]
     assert overall["max_box_acc"] == 3 / 4  # a, c, d
     assert overall["best_top1_loc"] == 2 / 5  # a, c
@@ -238,7 +243,8 @@ def test_a_shard_that_is_not_done_is_left_out(five_images, capsys):
     (five_images / "labels" / "_shards" / "later.json").unlink()
     (five_images / "labels" / "_SUCCESS").unlink()
     assert evaluate(five_images)["counts"]["rows"] == 5
-    assert "is not complete: this is of the shards that are done" in capsys.readouterr().err
+    for told in (capsys.readouterr().err, (five_images / "evaluation" / "evaluation.txt").read_text()):
+        assert "is not complete: this is of the shards that are done" in told
 
 
 # --- joining rows and truth
@@ -298,6 +304,52 @@ def test_coco_classes_are_found_by_name(tmp_path):
     assert result["counts"]["no_prediction"] == 1  # no yak
     assert (result["overall"]["gt_known"], result["overall"]["top1"]) == (1, pytest.approx(1 / 3))
     assert {c["class_name"] for c in result["classes"]} == {"ant", "bee", "yak"}
+
+
+def test_truth_by_class_index_and_by_name_gives_the_same_figures(tmp_path):
+    rows = [one("a"), row("b", 5, [(0, 0), (1, 1)], [blob(0, 0, 3, 3), blob(4, 4, 7, 7)], [(0, 0, 30, 30), None])]
+    write_output(tmp_path / "labels", rows)
+    # b's own class is not among its predictions, but says which of the two true classes is judged
+    boxes = [("a", 0, (0, 0, 30, 30)), ("b", 0, (0, 0, 30, 30)), ("b", 5, (40, 40, 70, 70))]
+    write_truth(tmp_path, [f"{name},{label},{','.join(map(str, box))}" for name, label, box in boxes])
+    content = {
+        "images": [{"id": name, "file_name": f"{name}.jpg"} for name in "ab"],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(CLASSES)],
+        "annotations": [
+            {"image_id": name, "category_id": label, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+            for name, label, (x0, y0, x1, y1) in boxes
+        ],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    by_index, by_name = evaluate(tmp_path), evaluate(tmp_path, truth="coco.json")
+    assert by_index["counts"] == by_name["counts"]
+    assert by_index["counts"]["no_prediction"] == 1
+    assert by_index["overall"] == by_name["overall"]
+
+
+def test_coco_classes_of_one_name_and_labels_without_one(tmp_path):
+    names = ["ant", "bee", "bee", "dog"]
+    own = [0, 3, 9, None]  # as the truth says; a class that the truth does not name; beyond the model's; none
+    rows = [
+        row(f"{i}", label, [(2, 0), (1, 1)], [blob(0, 0, 3, 3), blob(4, 4, 7, 7)], [(0, 0, 30, 30), None])
+        for i, label in enumerate(own)
+    ]
+    write_output(tmp_path / "labels", rows, class_names=names)
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(4)],
+        "categories": [{"id": 1, "name": "bee"}, {"id": 2, "name": "ant"}],
+        "annotations": [{"image_id": i, "category_id": 1, "bbox": [0, 0, 30, 30]} for i in range(4)],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    result = evaluate(tmp_path, truth="coco.json")
+    assert (result["overall"]["top1"], result["overall"]["gt_known"]) == (1, 1)  # by the more probable bee
+    assert result["counts"]["other_label"] == 2  # the ant and the dog
+
+
+def test_a_class_that_no_row_predicts_has_its_name(tmp_path):
+    write_output(tmp_path / "labels", [one("a"), one("b"), one("c")])
+    write_truth(tmp_path, ["a,0,0,0,30,30", "b,5,0,0,30,30", "c,800,0,0,30,30"])
+    assert [c["class_name"] for c in evaluate(tmp_path)["classes"]] == ["ant", "fox", ""]
 
 
 # --- tuning

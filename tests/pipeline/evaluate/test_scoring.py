@@ -46,13 +46,6 @@ def test_iou_counts_the_last_pixels():
     assert scoring.inclusive_iou(np.array([[1, 2, 5, 6]]), np.array([[3, 1, 4, 5]])) == 8 / 27
 
 
-def test_iou_of_pairs_takes_ends_as_outside():
-    a = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 1, 1], [np.nan] * 4])
-    b = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [1, 0, 2, 1], [0, 0, 1, 1]], float)
-    # 8 / (16 + 16 - 8); boxes that touch have nothing in common
-    np.testing.assert_array_equal(scoring.aligned_iou(a, b), [1, 1 / 3, 0, np.nan])
-
-
 @pytest.mark.parametrize(
     ("box", "view", "expected"),
     [

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.evaluate.truth import SEVERAL_CLASSES, TruthError, read_truth
+from pipeline.evaluate.truth import TruthError, read_truth
 
 HEADER = "image_id,label,x0,y0,x1,y1\n"
 
@@ -24,7 +24,7 @@ def test_rows_of_an_image_need_not_follow_each_other(tmp_path):
     assert truth.names == ["a", "b"]
     assert boxes_of(truth, "a") == [[0, 0, 1, 1], [4, 4, 5, 5]]
     assert boxes_of(truth, "b") == [[0, 0, 2, 2.5]]
-    assert truth.label.tolist() == [3, 5]
+    assert (truth.label.tolist(), truth.several_classes.tolist()) == ([3, 5], [False, False])
 
 
 def test_columns_are_found_by_name(tmp_path):
@@ -32,9 +32,9 @@ def test_columns_are_found_by_name(tmp_path):
     assert boxes_of(truth, "a/b") == [[1, 2, 3, 4]]
 
 
-def test_an_image_of_several_classes_has_none(tmp_path):
+def test_an_image_may_have_several_classes(tmp_path):
     truth = read_truth(write(tmp_path, HEADER + "a,3,0,0,1,1\na,2,0,0,2,2\na,3,0,0,3,3\n"))
-    assert truth.label.tolist() == [SEVERAL_CLASSES]
+    assert truth.several_classes.tolist() == [True]
     assert sorted(truth.box_label.tolist()) == [2, 3, 3]
 
 

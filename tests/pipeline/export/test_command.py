@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import cli
-from pipeline.export.formats.originals import read_originals
 from pipeline.export.formats.records import ExportImage
+from pipeline.export.originals import read_originals
 from tests.exported import Labelled, commit, hash_of, png, read_json, write_output
 from transforms.output.layout import Layout
 from transforms.output.plan import read_plan, write_plan
@@ -219,12 +219,11 @@ def test_an_output_that_is_not_complete_is_said_to_be_so(tmp_path, capsys):
     assert "1 of 2 shards are done" in capsys.readouterr().err
 
 
-def test_names_come_from_the_rows_where_an_older_output_has_no_list(tmp_path):
-    output = write_output(tmp_path, {"one": [_labelled("a", 1), _labelled("b", 3)]})
+def test_class_names_that_are_gone_are_named_in_one_line(tmp_path, capsys):
+    output = write_output(tmp_path, {"one": [_labelled("a")]})
     store.delete(Layout(output).class_names)
-    folder = _export(tmp_path, output, "--format", "coco")
-    names = [entry["name"] for entry in read_json(folder / "annotations/instances_train.json")["categories"]]
-    assert names == ["class_0", "dog", "class_2", "eagle"]
+    _export(tmp_path, output, "--format", "coco", code=2)
+    assert "_plan/class_names.json, which a run writes, is gone" in capsys.readouterr().err
 
 
 def test_a_mapping_merges_classes_and_takes_the_more_probable_box_of_kin(tmp_path):

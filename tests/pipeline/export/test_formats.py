@@ -13,7 +13,9 @@ import yaml
 
 from pipeline import cli
 from pipeline.export.formats.coco import annotate
+from pipeline.export.formats.format import Format
 from pipeline.export.formats.records import ExportBox
+from pipeline.export.formats.registry import FORMATS, load_format
 from pipeline.export.formats.voc import whole_pixels
 from pipeline.export.formats.yolo import label_line
 from tests.exported import CLASS_NAMES, Labelled, hash_of, png, read_json, write_output
@@ -37,6 +39,11 @@ def export(tmp_path):
         return folder
 
     return run
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_in_the_list_has_a_module(name):
+    assert isinstance(load_format(name), Format)
 
 
 def test_coco_opens_in_pycocotools_and_equals_itself(export):

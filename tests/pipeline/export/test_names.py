@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.export.formats.names import Names, safe_name
-from pipeline.export.formats.originals import extension_of
+from pipeline.export.names import Names, safe_name
+from pipeline.export.originals import extension_of
 from tests.exported import png
 
 

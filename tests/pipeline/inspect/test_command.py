@@ -88,7 +88,7 @@ def test_describes_a_model(capsys, tmp_path, monkeypatch):
     configure_tensorflow()  # before Keras starts it, in this process
     import keras
 
-    monkeypatch.setattr("pipeline.inspect.command._TRIAL_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.inspect.command.TRIAL_SECONDS", 0.1)
     layers = [keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D(name="pool")]
     head = keras.layers.Dense(5, name="scores")
     path = str(tmp_path / "small.keras")

@@ -11,17 +11,18 @@ import pytest
 
 from pipeline import cli
 from pipeline.demo import command as demo
-from pipeline.report import compare as report_compare
-from pipeline.report import figures as report_figures
 from pipeline.report import gallery as report_gallery
-from pipeline.report import rows as report_rows
 from pipeline.report.command import write_report
+from pipeline.report.comparison import pair
+from pipeline.report.figures import BINS
+from pipeline.report.rows import read_rows
 from pipeline.rows.output import open_output
 from tests.exported import commit
 from transforms.output.layout import Layout
 from transforms.output.schema import REJECT_SCHEMA, image_schema
 from transforms.output.settings import OutputSettings
 from transforms.records import Shard
+from transforms.store import files as store
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -39,9 +40,16 @@ def row(image_id: str, **values) -> dict:
     }
 
 
-def write_output(root: pathlib.Path, *shards: list[dict], rejects: list[dict] = (), schema: pa.Schema | None = None):
+def write_output(
+    root: pathlib.Path,
+    *shards: list[dict],
+    rejects: list[dict] = (),
+    schema: pa.Schema | None = None,
+    class_names: list[str] = NAMES,
+):
     """Writes an output folder with these rows; the rejects are those of the first shard."""
     layout = Layout(str(root))
+    store.write_json(layout.class_names, class_names, f"{layout.class_names}.part")
     for number, rows in enumerate(shards):
         shard_id, uri = f"shard-{number}", f"/data/shard-{number}.tar"
         refused = list(rejects) if number == 0 else []
@@ -111,7 +119,7 @@ def test_distributions_are_by_agreement(labelled, tmp_path):
     write_report(labelled, str(tmp_path / "report"))
     (summary,) = load(tmp_path / "report" / "data" / "summary.js")
     agree, disagree, unlabelled = summary["distributions"]["probability"]
-    bins = report_figures.BINS
+    bins = BINS
     assert (agree[int(0.9 * bins)], agree[int(0.2 * bins)], sum(agree)) == (1, 1, 2)
     assert (disagree[int(0.95 * bins)], sum(disagree)) == (1, 1)
     assert (unlabelled[int(0.55 * bins)], sum(unlabelled)) == (1, 1)
@@ -205,6 +213,15 @@ def test_output_without_thumbnails_makes_a_report(tmp_path):
     assert load_gallery(tmp_path / "report")["thumbnail"] == [0]
 
 
+def test_comparison_with_an_output_without_thumbnails(tmp_path):
+    this = write_output(tmp_path / "this", [row("a")])
+    schema = image_schema({}, OutputSettings(), thumbnails=False)
+    other = write_output(tmp_path / "other", [row("a")], schema=schema)
+    write_report(this, str(tmp_path / "report"), compare=other)
+    assert load_gallery(tmp_path / "report")["otherClass"] == [0]
+    assert not (tmp_path / "report" / "thumbnails-other").exists()
+
+
 def test_comparison_matches_images_by_bytes_and_classes_by_name(tmp_path):
     # the other model calls the same classes by other indices, and its run saw the images in another order
     there = {"x0": 25.0, "y0": 0.0, "x1": 75.0, "y1": 25.0, "score": 0.1}
@@ -217,7 +234,7 @@ def test_comparison_matches_images_by_bytes_and_classes_by_name(tmp_path):
         row("a", class_index=1, box=there) | {"class_name": "cat"},
         row("only other"),
     ]
-    other = write_output(tmp_path / "other", other_rows)
+    other = write_output(tmp_path / "other", other_rows, class_names=["bird", "cat", "dog"])
     write_report(this, str(tmp_path / "report"), compare=other)
     (summary,) = load(tmp_path / "report" / "data" / "summary.js")
     compare = summary["compare"]
@@ -238,18 +255,22 @@ def test_comparison_matches_images_by_bytes_and_classes_by_name(tmp_path):
 def test_pairs_of_repeated_images(tmp_path):
     twice = write_output(tmp_path / "this", [row("a"), row("b"), row("a")])
     once = write_output(tmp_path / "other", [row("b"), row("a")])
-    rows, other = (report_rows.read_rows(open_output(path)) for path in (twice, once))
-    assert report_compare.pair(rows, other).row.tolist() == [1, 0, 1]
+    rows, other = (read_rows(open_output(path)) for path in (twice, once))
+    assert pair(rows, other, NAMES, NAMES).row.tolist() == [1, 0, 1]
     write_report(twice, str(tmp_path / "report"), compare=once)
     others = tmp_path / "report" / "thumbnails-other" / "0000"
     assert [path.read_text() for path in sorted(others.iterdir())] == ["jpeg of a", "jpeg of b", "jpeg of a"]
 
 
-def test_ious():
-    a = np.array([[0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 1, 1]], np.float32)
-    b = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6], [np.nan] * 4], np.float32)
-    # 4/4; 1/(4 + 4 - 1); nothing shared; no box
-    np.testing.assert_allclose(report_compare.ious(a, b), [1, 1 / 7, 0, np.nan])
+def test_labels_beyond_the_models_classes_are_not_taken_for_the_other_models(tmp_path):
+    # the other's "cow" becomes a class of its own, and must not get the number of the label 3
+    this = write_output(tmp_path / "this", [row("a", label=3), row("b", label=0)])
+    other = write_output(tmp_path / "other", [row("a"), row("b")], class_names=["cow"])
+    write_report(this, str(tmp_path / "report"), compare=other)
+    (summary,) = load(tmp_path / "report" / "data" / "summary.js")
+    assert summary["classes"]["name"] == [*NAMES, "class 3", "cow"]
+    assert summary["classes"]["labels"] == [1, 0, 0, 1, 0]
+    assert summary["compare"]["differences"] == [[0, 4, 2]]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""File names for images: from ids that strangers wrote to names that are safe and unique."""
+"""Safe and unique file names for images, made from ids that anybody may have written."""
 
 import hashlib
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-_UNSAFE = re.compile(r"[^\w.+=,@() -]|^\.+$|^[ .]+|[ .]+$")  # a single part of a path; ~ is ours
+_UNSAFE = re.compile(r"[^\w.+=,@() -]|^\.+$|^[ .]+|[ .]+$")  # in one part of a path; ~ is kept for `Names`
 _MAX_PART_BYTES, _MAX_BYTES = 100, 400
 
 
@@ -31,11 +31,11 @@ def _shorten(part: str, num_bytes: int) -> str:
 
 
 class Names:
-    """The names of all images of an output: an image is named after its id where that tells it from all others.
+    """The names of all images of an output: each is named after its id if no other gets the same name.
 
-    Where it does not (shards that repeat ids, names that differ only in case or in what is unsafe), all that share a
-    name are called `<name>~<shard_id>~<index_in_shard>`. So a name depends on the output, not on what is selected.
-    Holds eight bytes per image while it is made.
+    Otherwise (shards that repeat ids, names that differ only in case or in unsafe characters) all that share a name are
+    called `<name>~<shard_id>~<index_in_shard>`. So a name depends on the output, not on what is selected from it.
+    Needs eight bytes of memory per image while it is built.
     """
 
     def __init__(self, image_ids: Iterable[list[str]], flat: bool = False, dots: bool = True):
@@ -45,7 +45,7 @@ class Names:
         self._ambiguous = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
     def __call__(self, image_id: str, shard_id: str, index_in_shard: int) -> str:
-        """Returns an image's name, without extension."""
+        """Returns the name of an image, without extension."""
         name = self._plain(image_id)
         return f"{name}~{shard_id}~{index_in_shard}" if _hash(name) in self._ambiguous else name
 

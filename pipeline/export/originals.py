@@ -1,4 +1,4 @@
-"""Reading the labelled images again, shard by shard, in the order of their rows."""
+"""Reads the labelled images again, shard by shard, in the order of their rows."""
 
 import hashlib
 import io
@@ -25,14 +25,14 @@ class OriginalError(OSError):
 def read_originals(shard: Shard, fields: Fields, images: Iterator[ExportImage]) -> Iterator[tuple[ExportImage, bytes]]:
     """Yields images of a shard with the bytes they were labelled from.
 
-    Of a group of image files, only those asked for are read, some hundred at a time; any other shard is read once, from
-    its begin to the last image asked for.
+    Of a group of image files, only those asked for are read, a few hundred at a time. Any other shard is read once,
+    from its start to the last image asked for.
 
     Args:
       images: in the order of the shard.
 
     Raises:
-      OriginalError: an image is gone, or is not what it was.
+      OriginalError: an image is gone or has changed.
     """
     if not shard.members:
         samples = enumerate(FORMATS[shard.format].read(shard, fields))
@@ -55,7 +55,7 @@ def _checked(image: ExportImage, sample: Sample | BadSample | None) -> bytes:
 
 
 def extension_of(uri: str, encoded: bytes | None = None) -> str:
-    """Returns the extension of an image: that of its URI; where it has none (a record, a row), what the bytes say."""
+    """Returns the extension of an image: that of its URI, or if it has none (a record, a row) one for the bytes."""
     extension = uri.rpartition(".")[2]
     if extension.lower() in IMAGE_EXTENSIONS:
         return extension
