@@ -18,6 +18,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     PATH=/usr/local/nvidia/bin:$PATH \
     PIP_NO_CACHE_DIR=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONSAFEPATH=1 \
     TF_CPP_MIN_LOG_LEVEL=2
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 COPY --from=template_launcher /opt/google/dataflow/python_template_launcher /opt/google/dataflow/

@@ -7,17 +7,58 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pipeline" / "__init__.py").read_text()).group(1)
+REPOSITORY = "https://github.com/cambeam/cambeam"  # the one place that says where the project lives; has a tag v0.1.0
+PACKAGES = ("cambeam", "pipeline", "transforms")
+
+
+def readme() -> str:
+    """Returns README.md with links and pictures that work anywhere: those of the repository, at this version."""
+
+    def absolute(link: re.Match[str]) -> str:
+        picture, text, path = link.groups()
+        return f"{picture}[{text}]({REPOSITORY}/{'raw' if picture else 'blob'}/v{VERSION}/{path})"
+
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"(!?)\[([^][]*)\]\((?!\w+:|#)([^)\s]+)\)", absolute, text)
+
 
 setup(
     name="cambeam",
     version=VERSION,
     description="Labels image collections with what a classifier sees and where it sees it, on Apache Beam",
-    long_description=(HERE / "README.md").read_text(),
+    long_description=readme(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords="class activation map, CAM, Grad-CAM, object localization, pseudo-labels, Apache Beam, TensorFlow, Keras",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+    project_urls={
+        "Source": REPOSITORY,
+        "Documentation": f"{REPOSITORY}/tree/v{VERSION}/docs",
+        "Changelog": f"{REPOSITORY}/blob/v{VERSION}/CHANGELOG.md",
+        "Issues": f"{REPOSITORY}/issues",
+    },
     python_requires=">=3.11",
-    packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
-    package_data={"pipeline.report": ["page/*"], "transforms.model": ["*.npz"]},
+    packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
+    py_modules=["cambeam_command"],
+    package_data={
+        **{name: ["py.typed"] for name in PACKAGES},
+        "pipeline.report": ["page/*"],
+        "transforms.model": ["*.npz"],
+    },
     install_requires=[
         "apache-beam>=2.77,<3",
         "tensorflow>=2.21,<3",
@@ -57,5 +98,5 @@ setup(
             "webdataset",
         ],
     },
-    entry_points={"console_scripts": ["cambeam = pipeline.cli:console_main"]},
+    entry_points={"console_scripts": ["cambeam = cambeam_command:main"]},
 )

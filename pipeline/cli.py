@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
         parser.error(f"unknown option {rest[0]}")
     import rich.console
 
-    from pipeline.console import set_up_logging
+    from pipeline.logs import set_up_logging
 
     set_up_logging(arguments.verbose)
     console = rich.console.Console(file=sys.stderr)

@@ -2,7 +2,7 @@
 
 import difflib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -49,18 +49,20 @@ class Config(Settings):
         return options
 
 
-def load(path: str | None = None, settings: Sequence[str] = (), flags: dict[str, Any] | None = None) -> Config:
-    """Reads a configuration: flags beat settings, which beat the file, which beats the defaults.
+def load(
+    base: str | Config | None = None, settings: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+) -> Config:
+    """Reads a configuration: flags beat settings, which beat the base, which beats the defaults.
 
     Args:
-      path: of a YAML file.
+      base: the path of a YAML file, or another configuration.
       settings: of the form "section.key=value", the value as in YAML.
       flags: values by "section.key"; None means not given.
 
     Raises:
       ConfigError: a file that can't be read, an unknown key, a value of the wrong type or out of range.
     """
-    values = _read(path) if path else {}
+    values = base.model_dump() if isinstance(base, Config) else _read(base) if base else {}
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:

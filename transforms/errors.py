@@ -1,4 +1,4 @@
-"""What a user did wrong, said so that the user can mend it."""
+"""What goes wrong for a user: what can't be done as it was asked, and runs that fail."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints the message and ends with exit code 2. Any other `ValueError` is a mistake of cambeam's own.
     """
+
+
+class RunError(RuntimeError):
+    """A run that failed; what it has committed stays. The message is for the user and says how to go on."""

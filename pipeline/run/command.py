@@ -9,7 +9,8 @@ from pipeline.config import Config
 from pipeline.console import say
 from pipeline.exit_code import ExitCode
 from pipeline.run.execution import Terminated
-from pipeline.run.labelling import Result, RunError, RunFlags, label
+from pipeline.run.labelling import Result, RunFlags, label
+from transforms.errors import RunError
 
 _NAMED_ERRORS = 5
 
@@ -34,7 +35,7 @@ def run(config: Config, beam_flags: Sequence[str], flags: RunFlags, console: ric
 
 def _summarize(result: Result, totals: dict[str, Any], console: rich.console.Console) -> ExitCode:
     """Prints the last lines, and tells the exit code: what was rejected may be too much."""
-    images, seconds, layout = result.images, result.seconds, result.job.layout
+    images, seconds = result.images, result.seconds
     speed = f" in {seconds:.1f} s ({images / seconds:.1f} images/s)" if images else ""
     say(console, f"{images} images labelled{speed}")
     say(console, f"total: {totals['written']} images, {totals['rejected']} rejected, {totals['shards']} shards")
@@ -45,10 +46,8 @@ def _summarize(result: Result, totals: dict[str, Any], console: rich.console.Con
         say(console, f"{totals['ignored']} members of shards are neither images nor labels, and were passed over")
     if not totals["read"]:
         say(console, f"No image was found in the {totals['shards']} shards of the input: is it the right one?")
-    say(console, f"output: {layout.root}")
-    if not result.too_many_rejected:
+    say(console, f"output: {result.job.layout.root}")
+    if not result.excess:
         return ExitCode.DONE
-    read, allowed = totals["read"], result.job.config.failures.max_fraction
-    excess = f"{totals['rejected']} of {read} images were rejected, more than failures.max_fraction={allowed} allows"
-    say(console, f"{excess}; see {layout.rejects_folder}")
+    say(console, result.excess)
     return ExitCode.TOO_MANY_REJECTED

@@ -20,6 +20,7 @@ from pipeline.run.graph import label_images
 from pipeline.run.job import Job, settle
 from pipeline.run.plan import make_plan
 from pipeline.run.work import Work, check_reachable, delete_temporary, find_work, layout_of, prepare
+from transforms.errors import RunError
 from transforms.predict.engines import shared_engine
 from transforms.store import files as store
 from transforms.worker import live
@@ -41,10 +42,6 @@ class RunFlags(NamedTuple):
     retry_failed: bool = False
 
 
-class RunError(RuntimeError):
-    """A run that failed; what it has committed stays. The message is for the user and says how to go on."""
-
-
 class Result(NamedTuple):
     """What came of a run that ended, or whose job was built to be started elsewhere.
 
@@ -61,10 +58,14 @@ class Result(NamedTuple):
     totals: dict[str, Any] | None = None
 
     @property
-    def too_many_rejected(self) -> bool:
-        """Whether more images were rejected than `failures.max_fraction` allows."""
+    def excess(self) -> str | None:
+        """Says that more images were rejected than `failures.max_fraction` allows; None where that is not so."""
+        rejected, read = (self.totals[name] if self.totals else 0 for name in ("rejected", "read"))
         allowed = self.job.config.failures.max_fraction
-        return self.totals is not None and self.totals["rejected"] > allowed * self.totals["read"]
+        if rejected <= allowed * read:
+            return None
+        too_many = f"{rejected} of {read} images were rejected, more than failures.max_fraction={allowed} allows"
+        return f"{too_many}; see {self.job.layout.rejects_folder}"
 
 
 def label(
