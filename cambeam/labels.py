@@ -12,7 +12,6 @@ if TYPE_CHECKING:  # they are optional, or slow to import
     import pandas
 
     from pipeline.rows.output import Output
-    from transforms.records import Shard
 
 _BATCH_ROWS = 1024  # a row with class maps and a thumbnail takes 10 KB
 
@@ -97,7 +96,10 @@ class Labels:
         def read(path: str) -> pa.Table:
             return _read(path, columns)
 
-        return _joined(list(thread_pool("read").map(read, self._files())))
+        tables = list(thread_pool("read").map(read, self._files()))
+        if not tables:
+            return self._no_rows() if columns is None else self._no_rows().select(columns)
+        return pa.concat_tables(tables, promote_options="default")  # an older version may not have had a column
 
     def pandas(self, columns: Sequence[str] | None = None) -> "pandas.DataFrame":
         """Returns the rows as a data frame of pandas.
@@ -152,11 +154,17 @@ class Labels:
         return pa.concat_tables([REJECT_SCHEMA.empty_table(), *thread_pool("read").map(_read, paths)])
 
     def _files(self) -> list[str]:
-        """Returns the Parquet files with rows, in order; if none has any, one that has their columns."""
-        output = self._output
-        with_rows: list[Shard] = output.with_rows
-        ids = [shard.shard_id for shard in with_rows] or list(output.done)[:1]
-        return [output.layout.images(shard_id) for shard_id in ids]
+        """Returns the Parquet files with rows, in order."""
+        return [self._output.layout.images(shard.shard_id) for shard in self._output.with_rows]
+
+    def _no_rows(self) -> pa.Table:
+        """Returns no rows, of the columns that the output has."""
+        from transforms.output.schema import image_schema
+        from transforms.output.settings import OutputSettings
+
+        config = self._output.settings.get("config", {})
+        output = OutputSettings.model_construct(**config.get("output", {}))
+        return image_schema({}, output, config.get("thumbnails", {}).get("enabled", True)).empty_table()
 
 
 def _read(path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -164,10 +172,6 @@ def _read(path: str, columns: Sequence[str] | None = None) -> pa.Table:
 
     with open_parquet(path) as file:
         return file.read(columns)
-
-
-def _joined(tables: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
 
 
 def _need(package: str) -> None:

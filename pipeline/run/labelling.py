@@ -4,7 +4,8 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -107,7 +108,8 @@ def _label(config: Config, beam_flags: list[str], flags: RunFlags, console: rich
         if beam_options.is_remote(options):
             staged = model_staging.stage(job.engine, shared_engine(job.engine), layout, job.recipe["model"])
             job = dataclasses.replace(job, engine=staged)
-    label_images(pipeline, job)
+    with _steps_named_as_anywhere():
+        label_images(pipeline, job)
     if beam_options.only_builds_job(options):
         pipeline.run()
         outcome = (
@@ -116,6 +118,20 @@ def _label(config: Config, beam_flags: list[str], flags: RunFlags, console: rich
         say(console, f"Built the job of {len(work.left)} shards; {outcome}.")
         return Result(job)
     return _run_to_end(pipeline, options, job, work, console)
+
+
+@contextmanager
+def _steps_named_as_anywhere() -> Iterator[None]:
+    """Keeps Beam from putting the number of a notebook's cell before the names of steps.
+
+    It would import what an installation without Beam's notebook tools does not have, and what fails with pandas 3.
+    """
+    with_cell = beam.pipeline.alter_label_if_ipython
+    beam.pipeline.alter_label_if_ipython = lambda transform, pvalueish: None
+    try:
+        yield
+    finally:
+        beam.pipeline.alter_label_if_ipython = with_cell
 
 
 def _run_to_end(

@@ -11,13 +11,16 @@ processes on this machine or on others import it by its name, or unpickle it whe
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from transforms.model import load as models
 from transforms.model.settings import ModelSettings
 from transforms.predict.engine import Engine
 from transforms.predict.engine_settings import EngineSettings
 from transforms.predict.tensorflow_engine import TensorFlowEngine
+from transforms.store import files as store
 
 EngineBuilder = Callable[[EngineSettings], Engine]
 
@@ -43,12 +46,20 @@ def engine_builder(settings: EngineSettings) -> EngineBuilder:
 
 
 @functools.lru_cache(maxsize=1)
-def _built(settings: EngineSettings, build: EngineBuilder) -> Engine:
+def _built(settings: EngineSettings, build: EngineBuilder, version: tuple[tuple[str, int, int], ...]) -> Engine:
     return build(settings)
 
 
+def _version(source: str) -> tuple[tuple[str, int, int], ...]:
+    """Returns what changes when a model is saved again under its name on this machine: times and sizes of its files."""
+    if source in models.BUILT_IN or not store.is_local(source):
+        return ()
+    found = [(path, os.stat(path)) for path in models.files(source)]
+    return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in found)
+
+
 def shared_engine(settings: EngineSettings, build: EngineBuilder | None = None) -> Engine:
-    """Returns the process's engine for these settings, built at the first call.
+    """Returns the process's engine for these settings, built at the first call, and when the model has changed since.
 
     Args:
       build: by default what ENGINES says.
@@ -56,4 +67,4 @@ def shared_engine(settings: EngineSettings, build: EngineBuilder | None = None) 
     Raises:
       ModelError: there is no such model, or it can't be used.
     """
-    return _built(settings, build or engine_builder(settings))
+    return _built(settings, build or engine_builder(settings), _version(settings.model.source))
