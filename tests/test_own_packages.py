@@ -50,7 +50,7 @@ def test_a_command_and_its_worker_processes_import_cambeams_own(project, tmp_pat
 
 def test_the_module_pipeline_is_safe_beside_a_transforms_py(project, tmp_path):
     (tmp_path / "transforms.py").write_text("raise SystemExit('the user's own was imported')")
-    result = python(tmp_path, "-m", "pipeline", "run", "--input", project / "a.tar", "--output", "out", "--set=cam.topk=1")
+    result = python(tmp_path, "-m", "pipeline", "run", "--input", project / "a.tar", "--set=cam.topk=1")
     assert (result.returncode, result.stderr) == (2, "cambeam: unknown key 'cam.topk', did you mean 'cam.top_k'?\n")
 
 

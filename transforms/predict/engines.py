@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from transforms.model import load as models
 from transforms.model.settings import ModelSettings
 from transforms.predict.engine import Engine
 from transforms.predict.engine_settings import EngineSettings
@@ -46,16 +45,16 @@ def engine_builder(settings: EngineSettings) -> EngineBuilder:
 
 
 @functools.lru_cache(maxsize=1)
-def _built(settings: EngineSettings, build: EngineBuilder, version: tuple[tuple[str, int, int], ...]) -> Engine:
+def _built(settings: EngineSettings, build: EngineBuilder, version: tuple[tuple[str, int, float], ...]) -> Engine:
     return build(settings)
 
 
-def _version(source: str) -> tuple[tuple[str, int, int], ...]:
-    """Returns what changes when a model is saved again under its name on this machine: times and sizes of its files."""
-    if source in models.BUILT_IN or not store.is_local(source):
+def _version(location: str) -> tuple[tuple[str, int, float], ...]:
+    """Returns what changes when a model of this machine is saved again under its name: sizes and times of its files."""
+    if not (os.path.isabs(location) and os.path.exists(location)):
         return ()
-    found = [(path, os.stat(path)) for path in models.files(source)]
-    return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in found)
+    files = store.files_below(location) or [store.metadata(location)]
+    return tuple((file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in files)
 
 
 def shared_engine(settings: EngineSettings, build: EngineBuilder | None = None) -> Engine:
