@@ -108,5 +108,7 @@ def open(output: Path) -> Labels:
       cambeam.open("labels").rejects().to_pylist()
     """
     from pipeline.rows.output import open_output
+    from transforms.store.files import is_local
 
-    return Labels(open_output(os.fspath(output)))
+    path = os.fspath(output)
+    return Labels(open_output(os.path.abspath(path) if is_local(path) else path))

@@ -18,10 +18,11 @@ from pipeline.demo import scenes
 from transforms.model.demo import CLASS_NAMES
 from transforms.predict.tensorflow_device import configure_tensorflow
 
-DOCS = pathlib.Path(__file__).parent.parent / "docs"
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
-def _blocks(page: str, language: str) -> list[str]:
+def _blocks(page: str | pathlib.Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -56,6 +57,20 @@ def test_from_photos_to_yolo(tmp_path, monkeypatch):
         assert set(dataset.classes) == {"round", "edged"}
         found += sum(len(detections) for _, _, detections in dataset)
     assert found >= 8  # of 12 scenes with one shape each
+
+
+def test_the_readmes_script(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("photos").mkdir()
+    for number in range(3):
+        pathlib.Path("photos", f"scene-{number}.jpg").write_bytes(_jpeg(number))
+    (script,) = (code for code in _blocks(ROOT / "README.md", "python") if "import cambeam" in code)
+    assert len(script.splitlines()) <= 12
+    exec(compile(script, "README.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "3 images, 0 rejected {}"
+    assert [line.split()[0] for line in said[1:4]] == ["scene-0", "scene-1", "scene-2"]
+    assert said[-2:] == ["[]", f"<Labels of 3 images, 0 rejected, in '{tmp_path}/labels': complete>"]
 
 
 @pytest.fixture(scope="module")
