@@ -13,14 +13,16 @@ ROOMS = [
     *("transforms.errors", "transforms.settings", "transforms.records", "transforms.store", "transforms.worker"),
     *("transforms.output", "transforms.graph", "transforms.cam", "transforms.model", "transforms.predict"),
     *("transforms.locate", "transforms.draw", "transforms.read"),
-    *("pipeline", "pipeline.exit_code", "pipeline.console", "pipeline.import_path", "pipeline.config"),
+    *("pipeline", "pipeline.exit_code", "pipeline.console", "pipeline.import_path", "pipeline.logs", "pipeline.config"),
     *("pipeline.rows", "pipeline.run", "pipeline.evaluate", "pipeline.report", "pipeline.export", "pipeline.inspect"),
-    *("pipeline.demo", "pipeline.cli", "pipeline.__main__", "cambeam"),
+    *("pipeline.demo", "pipeline.cli", "pipeline.__main__", "cambeam_command"),
+    *("cambeam.own_packages", "cambeam.labels", "cambeam.run", "cambeam"),
 ]
 MAX_LINES, MAX_MODULES = 250, 16
+PACKAGES = ("transforms", "pipeline", "cambeam")
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in [*ROOT.glob("transforms/**/*.py"), *ROOT.glob("pipeline/**/*.py"), *ROOT.glob("cambeam.py")]
+    for path in [*(path for room in PACKAGES for path in ROOT.glob(f"{room}/**/*.py")), ROOT / "cambeam_command.py"]
 }
 
 
