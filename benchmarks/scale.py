@@ -30,7 +30,7 @@ from transforms.predict.device import Device
 from transforms.predict.engine import Labels, ModelDescription
 from transforms.predict.engine_settings import EngineSettings
 from transforms.predict.engines import ENGINES, EngineKind
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 from transforms.records import Predictions, Sample, Shard
 
 IMAGE_SECONDS = 0.002  # of the fake model: 500 images/s on each worker, about what a GPU does at the end of a pipeline

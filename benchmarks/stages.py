@@ -20,7 +20,7 @@ from transforms.output.settings import OutputSettings
 from transforms.predict.tensorflow_engine import TensorFlowEngine
 from transforms.read.batches import Decoder, OpenBatch
 from transforms.read.fields import USUAL_FIELDS
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 from transforms.records import Shard, ShardBatch
 
 BATCH = 32

@@ -10,7 +10,7 @@ from pipeline import cli
 from tests.shard_writers import Photo, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
 from transforms.locate.boxes import iou
 from transforms.read.fields import USUAL_FIELDS
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 
 
 @pytest.fixture(scope="session")

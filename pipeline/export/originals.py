@@ -10,8 +10,8 @@ import PIL.Image
 
 from pipeline.export.formats.records import ExportImage
 from transforms.read.fields import Fields
-from transforms.read.formats import FORMATS
-from transforms.read.image_files import images_of
+from transforms.read.formats.image_files import images_of
+from transforms.read.formats.registry import FORMATS
 from transforms.read.samples import IMAGE_EXTENSIONS, BadSample
 from transforms.records import Sample, Shard
 

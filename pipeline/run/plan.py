@@ -14,8 +14,8 @@ from apache_beam.io.filesystem import FileMetadata
 
 from transforms.output.layout import Layout
 from transforms.output.plan import PlanError, input_version, read_plan, shard_paths
-from transforms.read.formats import FORMATS, NO_INPUT, format_of_content, format_of_name
-from transforms.read.image_files import with_labels
+from transforms.read.formats.image_files import with_labels
+from transforms.read.formats.registry import FORMATS, NO_INPUT, format_of_content, format_of_name
 from transforms.read.samples import HEAD_BYTES
 from transforms.read.settings import AUTO, InputSettings
 from transforms.records import Shard

@@ -33,7 +33,7 @@ from tests.factories import jpeg
 from transforms.output.commit import fingerprint
 from transforms.output.layout import Layout
 from transforms.predict.engines import ENGINES, EngineKind
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 from transforms.records import Sample
 
 SHARDS, ROWS, REJECTS = 30, 6, 1

@@ -24,7 +24,7 @@ from tests.fuzz.mutations import Seed, mutate, seeds, with_file
 from tests.shard_writers import shard_of
 from transforms.read.batches import Decoder
 from transforms.read.fields import USUAL_FIELDS
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 from transforms.records import Reject, Sample
 
 _HANG_SECONDS = 10

@@ -5,7 +5,7 @@ from typing import Any
 import pydantic
 
 from transforms.read.fields import Fields
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 
 AUTO = "auto"
 

@@ -11,7 +11,7 @@ from transforms.output.layout import Layout
 from transforms.output.row_files import are_whole
 from transforms.read.batches import Decoder, read_batches
 from transforms.read.fields import USUAL_FIELDS, Fields
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 from transforms.records import Shard, ShardBatch
 from transforms.worker import live, metrics
 

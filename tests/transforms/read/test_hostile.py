@@ -21,7 +21,7 @@ from tests.fuzz.run import try_content, try_lie
 from tests.shard_writers import photos, shard_of
 from transforms.read.batches import Decoder, read_batches
 from transforms.read.decode import ImageError, decode
-from transforms.read.webdataset import read_webdataset
+from transforms.read.formats.webdataset import read_webdataset
 from transforms.records import ErrorType, Sample
 from transforms.store import files as store
 from transforms.worker.threads import Budget

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pipeline import config
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 from transforms.read.settings import InputSettings
 
 

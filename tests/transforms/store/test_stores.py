@@ -17,7 +17,7 @@ from pipeline.run import beam_options
 from tests.factories import jpeg, shard, tiny_model, write_samples, write_tar
 from tests.faults.flaky_proxy import flaky_proxy
 from transforms.read.fields import Fields
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 from transforms.records import ErrorType
 from transforms.store import files as store
 

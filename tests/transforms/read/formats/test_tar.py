@@ -8,7 +8,7 @@ import pytest
 
 from tests.factories import jpeg
 from tests.shard_writers import shard_of
-from transforms.read.webdataset import read_webdataset
+from transforms.read.formats.webdataset import read_webdataset
 from transforms.records import ErrorType
 
 HUGE = 2**60

@@ -8,7 +8,7 @@ import pytest
 
 from tests.shard_writers import shard_of
 from transforms.read.fields import USUAL_FIELDS, Fields
-from transforms.read.parquet import find_columns, read_parquet
+from transforms.read.formats.parquet import find_columns, read_parquet
 from transforms.records import ErrorType
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -12,9 +12,10 @@ from typing import IO
 
 import google_crc32c
 
-from transforms.read import example, limits, samples
+from transforms.read import limits, samples
 from transforms.read.fields import USUAL_FIELDS, USUAL_ID, USUAL_IMAGE, USUAL_LABEL, Fields, first_present
-from transforms.read.format import Format
+from transforms.read.formats import example
+from transforms.read.formats.format import Format
 from transforms.read.samples import BadSample, Samples
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store

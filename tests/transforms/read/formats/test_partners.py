@@ -12,7 +12,7 @@ import pytest
 from pipeline.cli import main
 from tests.shard_writers import photos, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
 from transforms.read.fields import USUAL_FIELDS, Fields
-from transforms.read.formats import FORMATS
+from transforms.read.formats.registry import FORMATS
 from transforms.records import ErrorType
 
 

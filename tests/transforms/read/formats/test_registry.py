@@ -10,7 +10,7 @@ from pipeline.run.plan import make_plan
 from tests.shard_writers import photos, shard_of, write_files, write_parquet, write_tfrecord, write_webdataset
 from transforms.output.layout import Layout
 from transforms.output.plan import PlanError, write_plan
-from transforms.read.formats import FORMATS, format_of_content, format_of_name
+from transforms.read.formats.registry import FORMATS, format_of_content, format_of_name
 from transforms.read.samples import HEAD_BYTES
 from transforms.read.settings import InputSettings
 from transforms.store import files as store

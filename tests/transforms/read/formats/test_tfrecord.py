@@ -7,7 +7,7 @@ from tests.fuzz.mutations import example, field
 from tests.shard_writers import record, shard_of
 from transforms.read import limits
 from transforms.read.fields import USUAL_FIELDS, Fields
-from transforms.read.tfrecord import read_records, read_tfrecord
+from transforms.read.formats.tfrecord import read_records, read_tfrecord
 from transforms.records import ErrorType, Sample
 
 RECORD_BYTES = 16  # around the data: length, checksum of the length, checksum of the data

@@ -2,7 +2,7 @@
 
 import re
 
-from transforms.read import image_files, parquet, tfrecord, webdataset
+from transforms.read.formats import image_files, parquet, tfrecord, webdataset
 
 FORMATS = {format.name: format for format in (webdataset.FORMAT, tfrecord.FORMAT, parquet.FORMAT, image_files.FORMAT)}
 NO_INPUT = ""  # what stands for the format of a file that is neither shard nor image

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from transforms.read import limits, samples
 from transforms.read.fields import USUAL_FIELDS, Fields
-from transforms.read.format import Format
+from transforms.read.formats.format import Format
+from transforms.read.formats.webdataset import label_extension, label_in
 from transforms.read.samples import IMAGE_EXTENSIONS, BadSample, Samples
-from transforms.read.webdataset import label_extension, label_in
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store
 from transforms.worker.threads import map_ahead, thread_pool

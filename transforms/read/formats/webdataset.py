@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from transforms.read import limits, samples
 from transforms.read.fields import USUAL_FIELDS, Fields
-from transforms.read.format import Format
+from transforms.read.formats.format import Format
+from transforms.read.formats.tar import FOLDER, Gap, Member, TarStream
 from transforms.read.samples import IMAGE_EXTENSIONS, BadSample, Samples
-from transforms.read.tar import FOLDER, Gap, Member, TarStream
 from transforms.records import ErrorType, Sample, Shard
 from transforms.store import files as store
 
