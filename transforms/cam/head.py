@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from transforms.cam.method import Tensor
 from transforms.errors import UserError
 from transforms.graph.layers import Call, LayerGraph
 
@@ -15,7 +15,7 @@ class NoHeadError(UserError):
     """The model has no head that class activation maps can be read from."""
 
 
-class Head(NamedTuple):
+class PooledHead(NamedTuple):
     """The linear head over pooled features: logits = mean over (h, w) of the features @ weights + bias.
 
     Attributes:
@@ -37,16 +37,14 @@ class Head(NamedTuple):
         """The number of logits."""
         return len(self.bias)
 
-    def logits(self, activations: tf.Tensor) -> tf.Tensor:
+    def logits(self, features: Tensor) -> Tensor:
         """(n, h, w, channels) features -> (n, classes)."""
-        return tf.reduce_mean(activations, axis=(1, 2)) @ self.weights + self.bias
+        import tensorflow as tf
 
-    def class_weights(self, activations: tf.Tensor, class_index: tf.Tensor) -> tf.Tensor:
-        """Returns the (n, channels, k) weights of the feature maps in the maps of (n, k) classes."""
-        return tf.transpose(tf.gather(self.weights, class_index, axis=1), (1, 0, 2))
+        return tf.reduce_mean(features, axis=(1, 2)) @ self.weights + self.bias
 
 
-def find_head(graph: LayerGraph) -> Head:
+def find_pooled_head(graph: LayerGraph) -> PooledHead:
     """Walks back from the output: [softmax], dense or 1x1 convolution, pooling; or pooling over class maps.
 
     The latter is the head of Network in Network (Lin et al. 2014): its maps are the class maps already, so that the
@@ -63,7 +61,7 @@ def find_head(graph: LayerGraph) -> Head:
             channels = call.layer.input.shape[-1] if linear is None else len(linear[0])
             weights, bias = linear or (np.eye(channels, dtype=np.float32), np.zeros(channels, np.float32))
             names = " <- ".join(step.layer.name for step in path)
-            return Head(call.inputs[0], weights, bias, softmax, names)
+            return PooledHead(call.inputs[0], weights, bias, softmax, names)
         if linear is None and (found := _linear(call)) is not None:
             linear = found
             softmax |= activation(call) == "softmax"

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from transforms.cam.method import CamMethod, Features, Tensor
 from transforms.errors import UserError
 
 DEFAULT_SIDE_PX = 224  # of a model that takes any size
@@ -17,21 +17,19 @@ class Classifier:
       name: of the model, for people.
       side_px: of its square input.
       preprocess: a kind that `preprocess.preprocess` knows.
-      head: from features to logits, and the weights of the features in the maps.
-      features: (dtype name) -> function from (n, side, side, 3) preprocessed float32 to a list: the (n, h, w, channels)
-        features and, where maps are refined, those of an earlier stage; to be traced inside a `tf.function`.
+      method: makes its class maps, and holds its head.
+      features: (dtype name) -> function from (n, side, side, 3) preprocessed float32 images to features, to be traced
+        inside a `tf.function`.
       outputs: the model as it was loaded, from preprocessed images to (n, classes).
-      map_step: the features that the head takes are every map_step-th row and column, from the first on.
       float32_only: `features` has no other dtype.
     """
 
     name: str
     side_px: int
     preprocess: str
-    head: Any
-    features: Callable[[str], Callable[[Any], list[Any]]]
-    outputs: Callable[[Any], Any]
-    map_step: int = 1
+    method: CamMethod
+    features: Callable[[str], Callable[[Tensor], Features]]
+    outputs: Callable[[Tensor], Tensor]
     float32_only: bool = False
 
 

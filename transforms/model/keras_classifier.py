@@ -1,10 +1,16 @@
 """Keras models as features and a head."""
 
-import keras
+from collections.abc import Callable
 
-from transforms.cam import affinity, grad_cam, head
+import keras
+import tensorflow as tf
+
+from transforms.cam import affinity
+from transforms.cam.method import Features
+from transforms.cam.methods import METHODS
 from transforms.cam.settings import CamSettings
-from transforms.graph import dilation, fold, layers
+from transforms.graph import dilation, layers
+from transforms.graph.fold import fold_values
 from transforms.model import preprocess
 from transforms.model.classifier import Classifier, square_side_px
 
@@ -20,18 +26,33 @@ def classifier_of(model: keras.Model, preprocess_kind: str, cam: CamSettings) ->
         refinement, or does not tell how images are preprocessed.
     """
     graph = layers.flatten(model)
-    found = grad_cam.find_head(graph) if cam.method == "grad-cam" else head.find_head(graph)
+    method = METHODS[cam.method](graph, cam.weights)
     if preprocess_kind == "auto":
         preprocess_kind = preprocess.guess(model.name, [call.kind for call in graph.calls])
-    feature_graph = graph.until(found.features)
-    changes = dilation.remove_last_stride(feature_graph) if cam.resolution == 14 else dilation.Dilation()
-    values = [found.features, affinity.find_stage(feature_graph)] if cam.refine == "affinity" else [found.features]
     return Classifier(
         name=model.name,
         side_px=square_side_px(model.inputs[0].shape),
         preprocess=preprocess_kind,
-        head=found,
-        features=lambda dtype: fold.fold_values(feature_graph, values, dtype, changes),
+        method=method,
+        features=_features(graph.until(method.head.features), cam),
         outputs=lambda images: model(images, training=False),
-        map_step=2 if cam.resolution == 14 else 1,
     )
+
+
+def _features(graph: layers.LayerGraph, cam: CamSettings) -> Callable[[str], Callable[[tf.Tensor], Features]]:
+    """Returns what makes the features in a dtype; `graph` ends in what the head takes."""
+    step, changes = 1, dilation.Dilation()
+    if cam.resolution == 14:
+        step, changes = 2, dilation.remove_last_stride(graph)
+    values = [graph.output, affinity.find_stage(graph)] if cam.refine == "affinity" else [graph.output]
+
+    def of_dtype(dtype: str) -> Callable[[tf.Tensor], Features]:
+        folded = fold_values(graph, values, dtype, changes)
+
+        def run(images: tf.Tensor) -> Features:
+            dense, *stage = (tf.cast(value, tf.float32) for value in folded(images))
+            return Features(images, dense, dense[:, ::step, ::step], *stage)
+
+        return run
+
+    return of_dtype

@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from transforms.cam.head import Head, NoHeadError
+from transforms.cam.activation import PlainCam
+from transforms.cam.head import NoHeadError, PooledHead
+from transforms.cam.method import Features, Weights
 from transforms.errors import UserError
 from transforms.model import preprocess
 from transforms.model.classifier import Classifier, square_side_px
@@ -15,13 +17,14 @@ _PASSED_OVER = ("Identity", "Reshape", "Squeeze", "StopGradient")
 _SUMS = ("Add", "AddV2", "BiasAdd")
 
 
-def classifier_of(path: str, name: str, preprocess_kind: str) -> Classifier:
+def classifier_of(path: str, name: str, preprocess_kind: str, weights: Weights) -> Classifier:
     """Splits a SavedModel.
 
     Args:
       path: of its folder, on this machine.
       name: of the model.
       preprocess_kind: as in `ModelSettings`; a SavedModel does not tell it, so that "auto" is an error.
+      weights: of its plain class activation maps.
 
     Raises:
       UserError: it can't be loaded, has no signature from images to classes or no pooled head, or the preprocessing is
@@ -34,12 +37,17 @@ def classifier_of(path: str, name: str, preprocess_kind: str) -> Classifier:
     head = _find_head(function, output)
     to_features = function.prune([images], [function.graph.get_tensor_by_name(head.features)])
     to_output = function.prune([images], [output])
+
+    def features(inputs: tf.Tensor) -> Features:
+        (maps,) = to_features(inputs)
+        return Features(inputs, maps, maps)
+
     return Classifier(
         name=name,
         side_px=square_side_px(images.shape),
         preprocess=preprocess_kind,
-        head=head,
-        features=lambda dtype: to_features,
+        method=PlainCam(head, weights),
+        features=lambda dtype: features,
         outputs=lambda x: to_output(x)[0],
         float32_only=True,
     )
@@ -67,7 +75,7 @@ def _frozen(path: str) -> Any:
     return function
 
 
-def _find_head(function: Any, output: tf.Tensor) -> Head:
+def _find_head(function: Any, output: tf.Tensor) -> PooledHead:
     """Walks back from the output: [softmax], bias, matrix or 1x1 convolution, pooling; or pooling over class maps.
 
     Raises:
@@ -100,7 +108,7 @@ def _find_head(function: Any, output: tf.Tensor) -> Head:
         weights = np.eye(features.shape[-1], dtype=np.float32)
     if bias is None:
         bias = np.zeros(weights.shape[1], np.float32)
-    return Head(features.name, weights, bias, softmax, " <- ".join(path))
+    return PooledHead(features.name, weights, bias, softmax, " <- ".join(path))
 
 
 def _constant(function: Any, tensor: tf.Tensor) -> np.ndarray | None:

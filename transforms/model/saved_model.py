@@ -28,4 +28,4 @@ class SavedModel(StoredSource):
 
         name = os.path.basename(self.location.rstrip("/"))
         with self.local_path() as path:
-            return saved_graph.classifier_of(path, name, preprocess)
+            return saved_graph.classifier_of(path, name, preprocess, cam.weights)

@@ -1,11 +1,12 @@
 """What is computed of a batch of images: scores, the most probable classes and their maps, in TensorFlow operations."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from transforms.cam.activation import class_activation_maps
 from transforms.cam.affinity import propagate
+from transforms.cam.method import CamMethod, Features
 from transforms.model.classifier import Classifier
 from transforms.model.preprocess import preprocess
 from transforms.predict.engine_settings import EngineSettings
@@ -13,7 +14,7 @@ from transforms.predict.engine_settings import EngineSettings
 
 def infer(
     classifier: Classifier,
-    features: Callable[[tf.Tensor], list[tf.Tensor]],
+    features_of: Callable[[tf.Tensor], Features],
     settings: EngineSettings,
     images: tf.Tensor,
     labels: tf.Tensor,
@@ -22,7 +23,7 @@ def infer(
     """Labels a batch.
 
     Args:
-      features: one of the classifier's, of the precision to be used.
+      features_of: one of the classifier's, of the precision to be used.
       images: (n, side, side, 3) uint8 RGB.
       labels: (n,) int32, the images' own.
       labelled: (n,) bool, whether an image has one.
@@ -30,58 +31,65 @@ def infer(
     Returns:
       The fields of `Predictions`, those of them that are asked for.
     """
-    head, step, cam = classifier.head, classifier.map_step, settings.cam
+    cam, method = settings.cam, classifier.method
     inputs = preprocess(images, classifier.preprocess)
     if cam.flip:
-        inputs = tf.concat([inputs, inputs[:, :, ::-1]], axis=0)
-    parts = 2 if cam.flip else 1
-    of_parts = list(zip(*(tf.split(tf.cast(maps, tf.float32), parts) for maps in features(inputs)), strict=True))
-    activations = of_parts[0][0][:, ::step, ::step]
-    logits = head.logits(activations)
-    logit, class_index = tf.math.top_k(logits, min(cam.top_k, head.num_classes))
-    rank = tf.zeros_like(class_index) + tf.range(class_index.shape[1])
-    present = tf.ones_like(class_index, tf.bool)
+        both = features_of(tf.concat([inputs, inputs[:, :, ::-1]], axis=0))
+        features, mirrored = (Features(*halves) for halves in zip(*(_halves(value) for value in both), strict=True))
+    else:
+        features = features_of(inputs)
+    logits = method.head.logits(features.coarse)
+    classes = _top_classes(logits, min(cam.top_k, method.head.num_classes))
     if cam.include_label:
-        class_index, logit, rank, present = _append_label(labels, labelled, logits, class_index, logit, rank, present)
-
-    def class_maps(dense: tf.Tensor, *stages: tf.Tensor) -> tf.Tensor:
-        weights = head.class_weights(dense[:, ::step, ::step], class_index)
-        if cam.weights == "positive":
-            weights = tf.nn.relu(weights)
-        cams = tf.transpose(class_activation_maps(dense, weights), (0, 3, 1, 2))
-        return propagate(cams, *stages) if stages else cams
-
-    cams = class_maps(*of_parts[0])
-    result = {
-        "class_index": class_index,
-        "probability": tf.exp(logit - tf.reduce_logsumexp(logits, axis=1, keepdims=True)),
-        "logit": logit,
-        "rank": rank,
-        "present": present,
+        classes = _with_label(classes, logits, labels, labelled)
+    cams = _maps(method, features, classes.class_index)
+    result = classes._asdict() | {
+        "probability": tf.exp(classes.logit - tf.reduce_logsumexp(logits, axis=1, keepdims=True)),
         "cams": cams,
     }
     if cam.flip:
-        mirrored = class_maps(*of_parts[1])[..., ::-1]
-        result |= {"cams": (cams + mirrored) / 2, "mirror_pair": tf.stack([cams[:, 0], mirrored[:, 0]], axis=1)}
+        turned = _maps(method, mirrored, classes.class_index)[..., ::-1]
+        result |= {"cams": (cams + turned) / 2, "mirror_pair": tf.stack([cams[:, 0], turned[:, 0]], axis=1)}
     if settings.logits:
         result["logits"] = logits
     if settings.embeddings:
-        result["embedding"] = tf.reduce_mean(activations, axis=(1, 2))
+        result["embedding"] = tf.reduce_mean(features.coarse, axis=(1, 2))
     if settings.activations:
-        result["activations"] = activations
+        result["activations"] = features.coarse
     return result
 
 
-def _append_label(labels, labelled, logits, class_index, logit, rank, present):
+class _Classes(NamedTuple):
+    """(n, k) classes: fields of `Predictions`."""
+
+    class_index: tf.Tensor
+    logit: tf.Tensor
+    rank: tf.Tensor
+    present: tf.Tensor
+
+
+def _halves(value: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    return (None, None) if value is None else tuple(tf.split(value, 2))
+
+
+def _maps(method: CamMethod, features: Features, class_index: tf.Tensor) -> tf.Tensor:
+    cams = method.maps(features, class_index)
+    return cams if features.stage is None else propagate(cams, features.stage)
+
+
+def _top_classes(logits: tf.Tensor, count: int) -> _Classes:
+    logit, class_index = tf.math.top_k(logits, count)
+    rank = tf.zeros_like(class_index) + tf.range(class_index.shape[1])
+    return _Classes(class_index, logit, rank, tf.ones_like(class_index, tf.bool))
+
+
+def _with_label(classes: _Classes, logits: tf.Tensor, labels: tf.Tensor, labelled: tf.Tensor) -> _Classes:
     """Adds each image's own label as one more class, present where there is one and it is not among the others."""
     known = labelled & (labels >= 0) & (labels < logits.shape[1])
     label = tf.where(known, labels, 0)[:, None]
-    label_logit = tf.gather(logits, label, batch_dims=1)
-    label_rank = tf.reduce_sum(tf.cast(logits > label_logit, tf.int32), axis=1, keepdims=True)
-    new = known[:, None] & tf.reduce_all(class_index != label, axis=1, keepdims=True)
-    return (
-        tf.concat([class_index, label], axis=1),
-        tf.concat([logit, label_logit], axis=1),
-        tf.concat([rank, tf.maximum(label_rank, class_index.shape[1])], axis=1),
-        tf.concat([present, new], axis=1),
-    )
+    logit = tf.gather(logits, label, batch_dims=1)
+    rank = tf.reduce_sum(tf.cast(logits > logit, tf.int32), axis=1, keepdims=True)
+    rank = tf.maximum(rank, classes.class_index.shape[1])  # of equal logits, the top classes come first
+    present = known[:, None] & tf.reduce_all(classes.class_index != label, axis=1, keepdims=True)
+    added = _Classes(label, logit, rank, present)
+    return _Classes(*(tf.concat(pair, axis=1) for pair in zip(classes, added, strict=True)))

@@ -25,23 +25,13 @@ class TensorFlowEngine:
     def __init__(self, settings: EngineSettings):
         self._settings, self._source = settings, settings.model.source
         self.device: Device = tensorflow_device.resolve(settings.model.precision)
-        self._classifier = sources.load(settings.model, settings.cam)
-        if self._classifier.float32_only and self.device.precision != "float32":
+        self._classifier = classifier = sources.load(settings.model, settings.cam)
+        head = classifier.method.head
+        self.side_px, self.num_classes = classifier.side_px, head.num_classes
+        self.description = ModelDescription(classifier.name, head.description, classifier.preprocess)
+        if classifier.float32_only and self.device.precision != "float32":
             self.device = self.device._replace(precision="float32", reason="the only one of a SavedModel")
         self._start(use_xla=self.device.is_gpu)
-
-    @property
-    def side_px(self) -> int:
-        return self._classifier.side_px
-
-    @property
-    def num_classes(self) -> int:
-        return self._classifier.head.num_classes
-
-    @property
-    def description(self) -> ModelDescription:
-        classifier = self._classifier
-        return ModelDescription(classifier.name, classifier.head.description, classifier.preprocess)
 
     def predict(self, pixels: np.ndarray, labels: Labels) -> Predictions:
         return self._predict(pixels, labels)
@@ -126,7 +116,7 @@ class TensorFlowEngine:
         classifier = self._classifier
         outputs = np.asarray(classifier.outputs(preprocess(tf.constant(pixels), classifier.preprocess)), np.float32)
         assert reference.logits is not None
-        error = checks.head_error(reference.logits, outputs, classifier.head.softmax)
+        error = checks.head_error(reference.logits, outputs, classifier.method.head.softmax)
         if not error < checks.IDENTITY_TOLERANCE:
             raise ModelError(
                 f"{self._source}: the mean of a class map plus its bias differs from the logit by {error:.1e} of the "

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.small_models import engine_of, pixels, predict, resnet
 from transforms.cam.affinity import AffinityError, find_stage, propagate
-from transforms.cam.head import find_head
+from transforms.cam.head import find_pooled_head
 from transforms.graph.layers import flatten
 from transforms.locate.normalize import upsample
 from transforms.model.source import ModelError
@@ -16,7 +16,7 @@ from transforms.model.source import ModelError
 def stage_of(model):
     """Returns the layer call that the engine takes the stage from."""
     graph = flatten(model)
-    graph = graph.until(find_head(graph).features)
+    graph = graph.until(find_pooled_head(graph).features)
     return graph.producer(find_stage(graph))
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.small_models import engine_of, features, flatten_and_dense, pixels, predict, probabilities, resnet
-from transforms.cam.grad_cam import find_head
+from transforms.cam.chain_head import find_chain_head
 from transforms.cam.head import NoHeadError
 from transforms.graph.layers import flatten
 from transforms.model.source import ModelError
@@ -81,6 +81,6 @@ def test_models_without_logits_or_maps_are_refused():
     inputs = keras.Input((8, 8, 3))
     flat = keras.layers.Flatten()(inputs)
     with pytest.raises(NoHeadError, match=r"ends in scores \(sigmoid\)"):
-        find_head(flatten(keras.Model(inputs, keras.layers.Dense(3, "sigmoid", name="scores")(flat))))
+        find_chain_head(flatten(keras.Model(inputs, keras.layers.Dense(3, "sigmoid", name="scores")(flat))))
     with pytest.raises(NoHeadError, match="found scores <- "):
-        find_head(flatten(keras.Model(inputs, keras.layers.Dense(3, name="scores")(flat))))
+        find_chain_head(flatten(keras.Model(inputs, keras.layers.Dense(3, name="scores")(flat))))

@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from tests.factories import tiny_model
-from transforms.cam.head import NoHeadError, find_head
+from transforms.cam.head import NoHeadError, find_pooled_head
 from transforms.graph.layers import flatten
 
 
@@ -18,7 +18,7 @@ def model_of(*tail, side_px=16):
 def check_identity(model):
     """The model's own output is the head over the mean of the features; returns the head."""
     graph = flatten(model)
-    head = find_head(graph)
+    head = find_pooled_head(graph)
     assert graph.producer(head.features).layer.name == "features"
     images = np.random.default_rng(0).normal(size=(3, *model.inputs[0].shape[1:])).astype(np.float32)
     features = keras.Model(model.inputs[0], model.get_layer("features").output)(images)
@@ -83,7 +83,7 @@ def test_head_of_a_nested_backbone():
     inputs = keras.Input((16, 16, 3))
     x = layers.GlobalAveragePooling2D()(backbone(inputs))
     graph = flatten(keras.Model(inputs, layers.Dense(4)(x)))
-    assert graph.producer(find_head(graph).features).layer.name == "features"
+    assert graph.producer(find_pooled_head(graph).features).layer.name == "features"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_head_of_a_nested_backbone():
 )
 def test_other_heads_are_refused_with_the_layers_found(tail):
     with pytest.raises(NoHeadError, match=r"this one ends in fc \(Dense\)"):
-        find_head(flatten(model_of(*tail)))
+        find_pooled_head(flatten(model_of(*tail)))
 
 
 def test_a_head_on_two_branches_is_refused():
@@ -111,4 +111,4 @@ def test_a_head_on_two_branches_is_refused():
     y = layers.GlobalMaxPooling2D()(inputs)
     model = keras.Model(inputs, layers.Dense(4, name="fc")(layers.Concatenate(name="both")([x, y])))
     with pytest.raises(NoHeadError, match=r"fc \(Dense\) <- both \(Concatenate\)"):
-        find_head(flatten(model))
+        find_pooled_head(flatten(model))

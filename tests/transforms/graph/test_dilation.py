@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.factories import engine_settings
 from tests.small_models import engine_of, pixels, predict, randomize, resnet
-from transforms.cam.head import find_head
+from transforms.cam.head import find_pooled_head
 from transforms.graph.dilation import DilationError, remove_last_stride
 from transforms.graph.fold import fold
 from transforms.graph.layers import flatten
@@ -21,7 +21,7 @@ from transforms.predict.tensorflow_engine import TensorFlowEngine
 def feature_maps(model, images):
     """Returns a model's feature maps as they are and dilated, float32."""
     graph = flatten(model)
-    graph = graph.until(find_head(graph).features)
+    graph = graph.until(find_pooled_head(graph).features)
     functions = [fold(graph), fold(graph, dilation=remove_last_stride(graph))]
     return [tf.function(function)(tf.constant(images)).numpy() for function in functions]
 

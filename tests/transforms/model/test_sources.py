@@ -31,8 +31,8 @@ def save(tmp_path):
 
 def test_a_keras_file_is_features_and_a_head(save):
     loaded = load(save(tiny_model()))
-    assert (loaded.name, loaded.side_px, loaded.preprocess, loaded.head.softmax) == ("tiny", 32, "none", False)
-    assert loaded.head.weights.shape == (8, 5)
+    assert (loaded.name, loaded.side_px, loaded.preprocess, loaded.method.head.softmax) == ("tiny", 32, "none", False)
+    assert loaded.method.head.weights.shape == (8, 5)
 
 
 def with_input(*shape):

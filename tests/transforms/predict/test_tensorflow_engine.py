@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.factories import engine_settings, tiny_model
+from transforms.cam.method import Features
 from transforms.model import sources
 from transforms.model.source import ModelError
 from transforms.predict import checks, tensorflow_device
@@ -128,8 +129,8 @@ def test_a_misread_head_is_refused(saved, monkeypatch):
 
     def misread(*args):
         classifier = real_load(*args)
-        head = classifier.head._replace(weights=classifier.head.weights * 1.01)
-        return dataclasses.replace(classifier, head=head)
+        head = classifier.method.head._replace(weights=classifier.method.head.weights * 1.01)
+        return dataclasses.replace(classifier, method=classifier.method._replace(head=head))
 
     monkeypatch.setattr(sources, "load", misread)
     with pytest.raises(ModelError, match=r"differs from the logit .* the head head <- pool was misread"):
@@ -167,8 +168,9 @@ def calls_python(monkeypatch, function):
         plain = classifier.features("float32")
 
         def features(images):
-            (maps,) = plain(images)
-            return [tf.ensure_shape(tf.numpy_function(function, [maps], tf.float32), maps.shape)]
+            maps = plain(images).dense
+            maps = tf.ensure_shape(tf.numpy_function(function, [maps], tf.float32), maps.shape)
+            return Features(images, maps, maps)
 
         return dataclasses.replace(classifier, features=lambda dtype: features)
 
