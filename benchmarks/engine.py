@@ -92,14 +92,13 @@ class _Peer:
 
     def __init__(self, path: str, kind: str, pixels: np.ndarray):
         import keras
-        import tensorflow as tf
 
         from transforms.model.preprocess import preprocess
 
         model = keras.saving.load_model(path, compile=False)
         pooling = next(layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D))
         self.model = keras.Model(model.inputs, [pooling.input, model.output])
-        self.images = preprocess(tf.constant(pixels), kind).numpy()
+        self.images = preprocess(pixels.astype(np.float32), kind)
         self._weights = model.layers[-1].get_weights()[0]
 
     def label(self, outputs) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ def batches(images, labels, rng):
             batch = images[chosen]
             mirrored = rng.random(BATCH_SIZE) < 0.5
             batch[mirrored] = batch[mirrored, :, ::-1]
-            yield preprocess(batch, "caffe"), labels[chosen]
+            yield preprocess(batch.astype(np.float32), "caffe"), labels[chosen]
 
 
 def main():

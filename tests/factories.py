@@ -3,6 +3,7 @@
 import io
 import pathlib
 import tarfile
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -24,7 +25,7 @@ def gradient(width: int = 64, height: int = 48) -> np.ndarray:
     return np.stack([red, green, np.full_like(red, 128)], axis=-1).astype(np.uint8)
 
 
-def encode(image, format: str = "PNG", mode: str | None = None, **options) -> bytes:
+def encode(image: Any, format: str = "PNG", mode: str | None = None, **options: Any) -> bytes:
     """Returns an image, an array or Pillow's, as the bytes of a file."""
     image = PIL.Image.fromarray(image) if isinstance(image, np.ndarray) else image
     if mode:
@@ -40,7 +41,7 @@ def jpeg(seed: int = 0, side_px: int = 40) -> bytes:
     return encode(cv2.resize(coarse, (side_px, side_px), interpolation=cv2.INTER_CUBIC), "JPEG", quality=90)
 
 
-def write_tar(path, members, mode: Any = "w") -> str:
+def write_tar(path: str | pathlib.Path, members: Iterable[tuple[str, bytes]], mode: Any = "w") -> str:
     """Writes (name, content) members to a tar file and returns its path."""
     with tarfile.open(path, mode) as tar:
         for name, content in members:
@@ -50,7 +51,7 @@ def write_tar(path, members, mode: Any = "w") -> str:
     return str(path)
 
 
-def write_samples(path, count: int, first: int = 0) -> str:
+def write_samples(path: str | pathlib.Path, count: int, first: int = 0) -> str:
     """Writes a WebDataset shard of labelled noise images 000000, 000001, ..."""
     members = []
     for number in range(first, first + count):
@@ -58,7 +59,7 @@ def write_samples(path, count: int, first: int = 0) -> str:
     return write_tar(path, members)
 
 
-def write_scenes(path, seeds) -> str:
+def write_scenes(path: str | pathlib.Path, seeds: Iterable[int]) -> str:
     """Writes a WebDataset shard of the demo's scenes."""
     from pipeline.demo.scenes import draw_scene
 
@@ -72,14 +73,19 @@ def write_scenes(path, seeds) -> str:
     return write_tar(path, members)
 
 
-def shard(uri="/data/a.tar", format: str = "webdataset", **changes) -> Shard:
-    uri = str(uri)
+def shard(path: str | pathlib.Path = "/data/a.tar", format: str = "webdataset", **changes: Any) -> Shard:
+    uri = str(path)
     values: dict[str, Any] = {"shard_id": f"{pathlib.Path(uri).stem}-00000000", "version": "1@1", "num_bytes": 1}
     return Shard(**(values | {"uri": uri, "format": format} | changes))
 
 
 def image(
-    index: int = 0, width: int = 100, height: int = 50, view=None, label=None, preview_px: int | None = 20
+    index: int = 0,
+    width: int = 100,
+    height: int = 50,
+    view: tuple[int, int, int, int] | None = None,
+    label: int | None = None,
+    preview_px: int | None = 20,
 ) -> Image:
     preview = None if preview_px is None else gradient(preview_px, max(1, preview_px * height // width))
     return Image(
@@ -99,7 +105,7 @@ def reject(index: int = 0) -> Reject:
     return Reject(f"{index:06d}", f"/data/a.tar#{index:06d}.jpg", index, Stage.DECODE, ErrorType.CORRUPT, "broken")
 
 
-def predictions(count: int, top_k: int = 1, first: int = 0, **changes) -> Predictions:
+def predictions(count: int, top_k: int = 1, first: int = 0, **changes: Any) -> Predictions:
     """Predictions of images `first`, ...: class k of image i is (i + k) % 8, its map is hot in the middle."""
     rank = np.tile(np.arange(top_k, dtype=np.int32), (count, 1))
     class_index = (np.arange(first, first + count, dtype=np.int32)[:, None] + rank) % 8
@@ -111,7 +117,7 @@ def predictions(count: int, top_k: int = 1, first: int = 0, **changes) -> Predic
 
 
 def labelled_batch(
-    count: int, first: int = 0, is_last: bool = True, rejected: int = 0, of=None, **changes
+    count: int, first: int = 0, is_last: bool = True, rejected: int = 0, of: Shard | None = None, **changes: Any
 ) -> ShardBatch:
     """A batch as it reaches the writer: `count` images, then `rejected` rejects."""
     indices = range(first, first + count)
@@ -164,7 +170,7 @@ def engine_settings(source: str = "demo", **changes: Any) -> EngineSettings:
     return EngineSettings(model=ModelSettings(source=source, **model), cam=CamSettings(**cam), **changes)
 
 
-def tiny_model(classes: int = 5, side_px: int = 32, softmax: bool = False, bias: bool = True, seed: int = 0):
+def tiny_model(classes: int = 5, side_px: int = 32, softmax: bool = False, bias: bool = True, seed: int = 0) -> Any:
     """A Keras classifier of one convolution, global average pooling and a dense layer."""
     import keras
 

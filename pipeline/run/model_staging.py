@@ -14,7 +14,7 @@ def stage(settings: EngineSettings, engine: Engine, layout: Layout, fingerprint:
     """Copies a model that only this machine has into the output; what is there already is not copied again.
 
     Args:
-      engine: of these settings, which knows what is done to pixels; the copy may not tell.
+      engine: built from these settings; it knows what is done to pixels, which the copy may not tell.
       layout: of the output.
       fingerprint: of the model's content; names the copy.
 

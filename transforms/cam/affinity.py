@@ -1,4 +1,4 @@
-"""Class maps smoothed over what looks alike: the affinity of an earlier stage's features, with no training.
+"""Class maps smoothed over what looks alike, by the affinity of an earlier stage's features: no training needed.
 
 After the self-correlation of Pan et al., Unveiling the Potential of Structure Preserving for Weakly Supervised Object
 Localization, CVPR 2021; unlike there, features are centred, and each cell's affinities sum to one.
@@ -17,7 +17,7 @@ class AffinityError(UserError):
 
 
 def find_stage(graph: LayerGraph) -> int:
-    """Returns the number of the value with four times the rows of the graph's output that all behind it is made from.
+    """Returns the number of the last value with four times the rows of the output that all behind it is made from.
 
     In ResNet-50 that is the output of stage 3, 28x28: finer than the maps, and not yet as blind to edges as stage 4.
 
@@ -26,10 +26,7 @@ def find_stage(graph: LayerGraph) -> int:
     """
     strides = graph.strides()
     last_use = {number: index for index, call in enumerate(graph.calls) for number in call.inputs}
-    needed_until, found = (
-        last_use[graph.input],
-        None,
-    )  # needed_until: the last call that takes a value older than the current one
+    needed_until, found = last_use[graph.input], None  # the last call that takes a value older than the current one
     for index, call in enumerate(graph.calls):
         value = call.outputs[0]
         if index >= needed_until and call.kind != "ZeroPadding2D" and 4 * strides[value] == strides[graph.output]:

@@ -1,4 +1,4 @@
-"""The head of any classifier whose logits a chain of layers makes of its last feature maps."""
+"""The head of classifiers in which a chain of layers of any kind leads from the last feature maps to the logits."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from transforms.graph.layers import Call, LayerGraph
 
 
 class ChainHead(NamedTuple):
-    """The layers between the last feature maps and the logits, whatever they are: see `method.Head`."""
+    """The layers between the last feature maps and the logits; for its attributes see `method.Head`."""
 
     features: int
     logits: Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""The head of a classifier: global average pooling and one linear layer (Zhou et al. 2016, section 2)."""
+"""The head that class activation maps need: global average pooling and one linear layer (Zhou et al. 2016, 2)."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a way to make class maps is, and what it makes them of."""
+"""The interface of methods that make class maps, and the features that they make them from."""
 
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ class Features(NamedTuple):
 
     Attributes:
       images: (n, side, side, 3), as the model takes them.
-      dense: (n, H, W, channels), what maps are made of.
+      dense: (n, H, W, channels), what maps are made from.
       coarse: (n, h, w, channels), what the head takes: `dense`, or every second row and column of it where
         `cam.resolution` is 14.
       stage: features of an earlier stage, where maps are refined.
@@ -24,7 +24,7 @@ class Features(NamedTuple):
 
 
 class Head(Protocol):
-    """The layers between features and logits."""
+    """The layers of a classifier between its features and its logits."""
 
     @property
     def features(self) -> Any:
@@ -47,7 +47,7 @@ class Head(Protocol):
 
 
 class CamMethod(Protocol):
-    """A way to make class maps of one classifier."""
+    """A method that makes the class maps of one classifier, whose head it has found."""
 
     @property
     def head(self) -> Head:

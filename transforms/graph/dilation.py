@@ -18,7 +18,7 @@ class DilationError(UserError):
 
 
 class Dilation(NamedTuple):
-    """Convolutions that are run otherwise than their layers say, by the numbers of their outputs.
+    """Convolutions that are run in another way than their layers say, by the numbers of their outputs.
 
     Attributes:
       unstrided: without their stride of 2.

@@ -1,12 +1,13 @@
 """Keras layers as the TensorFlow operations that run fastest: batch norm folded away, biases and residuals fusible.
 
 oneDNN fuses a convolution with what follows it only where the graph says BiasAdd, Relu and AddN; Keras says Mul and
-AddV2. So convolutions, batch norms, activations and sums are written anew here, with their weights as constants of the
-compute type; every other layer runs as Keras has it.
+AddV2. So convolutions, batch norms, activations and sums are rewritten here, with their weights as constants of the
+type that is computed in; every other layer runs as Keras has it.
 """
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,7 @@ from transforms.graph.dilation import Dilation, is_plain_convolution
 from transforms.graph.layers import Call, LayerGraph
 
 _NO_DILATION = Dilation()
-# called directly, since a layer's __call__ casts to the layer's own type
+# called directly, since the __call__ of a layer casts to the type of the layer
 _ANY_DTYPE = (
     *("AveragePooling2D", "GlobalAveragePooling2D", "MaxPooling2D", "ZeroPadding2D", "Cropping2D"),
     *("Concatenate", "Multiply", "Reshape"),
@@ -30,7 +31,7 @@ def fold(
     Args:
       graph: the calls to make, and no others.
       dtype: of the convolutions and of what follows them: "float32", "bfloat16" or "float16".
-      dilation: convolutions to run otherwise than their layers say.
+      dilation: convolutions to run in another way than their layers say.
 
     Returns:
       A function from a (n, h, w, channels) float32 tensor to the output, in `dtype` or float32.
@@ -89,7 +90,7 @@ class _Folded:
                     values[number] = value
         return [values[number] for number in self.wanted]
 
-    def _evaluate(self, call: Call, values: dict[int, tf.Tensor]):
+    def _evaluate(self, call: Call, values: dict[int, tf.Tensor]) -> Any:
         layer, x = call.layer, values[call.inputs[0]]
         if is_plain_convolution(call):
             return self._convolve(call, x)
@@ -125,8 +126,8 @@ class _Folded:
             y = tf.nn.bias_add(y, self._constant(bias, self.dtype))
         return _activate(layer, y)
 
-    def _sampling(self, call: Call, x: tf.Tensor):
-        """Returns the strides, dilation and padding of a convolution, as the layer or else `dilation` says."""
+    def _sampling(self, call: Call, x: tf.Tensor) -> tuple[Any, Any, Any]:
+        """Returns the strides, dilation and padding of a convolution: as `dilation` says, or else the layer."""
         layer, out = call.layer, call.outputs[0]
         strides, dilation = layer.strides, layer.dilation_rate
         folded = self.paddings.get(call.inputs[0])
@@ -143,16 +144,16 @@ class _Folded:
         return strides, dilation, [[0, 0], *map(list, padding), [0, 0]]
 
     def _constant(self, values: np.ndarray, dtype: tf.DType) -> tf.Tensor:
-        # made inside the trace: a constant captured from outside would become an input, and nothing be folded into it
+        # made inside the trace: one captured from outside would become an input, and nothing would be folded into it
         return tf.constant(values.astype(dtype.as_numpy_dtype))
 
 
-def _numpy(variable) -> np.ndarray:
-    with tf.init_scope():  # out of the trace, in which variables have no values
+def _numpy(variable: Any) -> np.ndarray:
+    with tf.init_scope():  # outside of the trace, in which variables have no values
         return np.asarray(variable, np.float32)
 
 
-def _padding(layer, sides) -> list[tuple[int, int]]:
+def _padding(layer: Any, sides: tuple[int, ...]) -> list[tuple[int, int]]:
     """Returns what a convolution pads on each axis of an input, (before, after); TensorFlow's rule for "same"."""
     pairs = []
     for side, kernel, stride, rate in zip(sides, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True):
@@ -172,11 +173,11 @@ def _padding_for_all(side: int, kernel: int, padding: tuple[int, int]) -> tuple[
     return before, outputs + kernel - 1 - before - side
 
 
-def _is_linear(layer) -> bool:
+def _is_linear(layer: Any) -> bool:
     return getattr(layer.activation, "__name__", "linear") == "linear"
 
 
-def _affine(norm) -> tuple[np.ndarray, np.ndarray]:
+def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns the (channels,) scale and shift that a batch norm applies at inference."""
     mean, variance = _numpy(norm.moving_mean), _numpy(norm.moving_variance)
     scale = 1 / np.sqrt(variance + norm.epsilon)
@@ -196,7 +197,7 @@ def _add(terms: list[tf.Tensor]) -> tf.Tensor:
     return tf.add_n(terms) if same_shape else sum(terms[1:], terms[0])
 
 
-def _activate(layer, x: tf.Tensor) -> tf.Tensor:
+def _activate(layer: Any, x: tf.Tensor) -> tf.Tensor:
     if type(layer).__name__ == "ReLU":
         if layer.negative_slope or layer.threshold:
             return layer.call(x)

@@ -80,7 +80,7 @@ class LayerGraph(NamedTuple):
         return LayerGraph(calls[::-1], self.input, value)
 
 
-def flatten(model) -> LayerGraph:
+def flatten(model: Any) -> LayerGraph:
     """Lists the layer calls of a functional or sequential model, and of the models within it.
 
     Raises:
@@ -95,7 +95,7 @@ def flatten(model) -> LayerGraph:
         )
     numbers, calls = itertools.count(1), []
 
-    def inline(functional, inputs: list[int]) -> list[int]:
+    def inline(functional: Any, inputs: list[int]) -> list[int]:
         value_of = {id(tensor): number for tensor, number in zip(functional.inputs, inputs, strict=True)}
         # Keras lists the nodes of a functional model by depth: inputs have the greatest
         for _, nodes in sorted(functional._nodes_by_depth.items(), reverse=True):
@@ -118,7 +118,7 @@ def flatten(model) -> LayerGraph:
     return LayerGraph(calls, 0, output)
 
 
-def _functional(layer):
+def _functional(layer: Any) -> Any:
     """Returns the functional model that a layer is, or None."""
     import keras
 

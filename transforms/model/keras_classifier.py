@@ -19,11 +19,11 @@ def classifier_of(model: keras.Model, preprocess_kind: str, cam: CamSettings) ->
     """Splits a Keras model.
 
     Args:
-      preprocess_kind: as in `ModelSettings`; "auto" tells it by the model.
+      preprocess_kind: as in `ModelSettings`; with "auto" the model tells.
 
     Raises:
       UserError: its layers can't be listed, it has no head to read maps from, it can't have the resolution or the
-        refinement, or does not tell how images are preprocessed.
+        refinement that is asked for, or it does not tell how images are preprocessed.
     """
     graph = layers.flatten(model)
     method = METHODS[cam.method](graph, cam.weights)

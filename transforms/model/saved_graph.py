@@ -23,7 +23,7 @@ def classifier_of(path: str, name: str, preprocess_kind: str, weights: Weights) 
     Args:
       path: of its folder, on this machine.
       name: of the model.
-      preprocess_kind: as in `ModelSettings`; a SavedModel does not tell it, so that "auto" is an error.
+      preprocess_kind: as in `ModelSettings`; with "auto" only the name can tell.
       weights: of its plain class activation maps.
 
     Raises:
@@ -48,7 +48,7 @@ def classifier_of(path: str, name: str, preprocess_kind: str, weights: Weights) 
         preprocess=preprocess_kind,
         method=PlainCam(head, weights),
         features=lambda dtype: features,
-        outputs=lambda x: to_output(x)[0],
+        outputs=lambda inputs: to_output(tf.convert_to_tensor(inputs))[0],
         float32_only=True,
     )
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from transforms.model.preprocess import Preprocessing
 from transforms.settings import Settings
 
 
@@ -11,11 +12,11 @@ class ModelSettings(Settings):
     """Which classifier, and how it is run."""
 
     source: str = "imagenet"
-    """demo, imagenet, the path of a .keras file, or the folder of a SavedModel."""
+    """demo, imagenet, the path of a .keras file, or the folder of a SavedModel: see `sources.SOURCES`."""
     class_names: str | None = None
     """A file with one name per line; by default the model's own names."""
-    preprocess: Literal["auto", "caffe", "torch", "tf", "none"] = "auto"
-    """What is done to pixels before they reach the model, see `preprocess.preprocess`; `auto` tells it by the model."""
+    preprocess: Literal["auto", Preprocessing] = "auto"
+    """What is done to pixels before they reach the model, see `preprocess.preprocess`; with `auto` the model tells."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """What the model computes in; `auto` takes what the device is fastest with."""
     batch_size: int | Literal["auto"] = "auto"

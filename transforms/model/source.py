@@ -1,4 +1,4 @@
-"""Where a model comes from: what every kind of source has, whatever runs the model."""
+"""The interface of the sources that models come from."""
 
 import abc
 import hashlib
@@ -16,11 +16,11 @@ class ModelError(UserError):
 
 
 class ModelSource(abc.ABC):
-    """A place that a model comes from; what is not overridden suits a model that every machine has.
+    """A place that a model comes from. What a kind does not override suits a model that every machine has.
 
     Attributes:
       form: how `model.source` names sources of this kind, for people.
-      location: of this one.
+      location: what `model.source` says of this one; of a local path, the absolute one.
     """
 
     form: ClassVar[str]
@@ -46,11 +46,11 @@ class ModelSource(abc.ABC):
         """Loads the model for TensorFlow.
 
         Args:
-          preprocess: as in `ModelSettings`; "auto" tells it by the source or by the model.
-          cam: what maps its features are for.
+          preprocess: as in `ModelSettings`; with "auto" the source or the model tells.
+          cam: which maps are made.
 
         Raises:
-          UserError: it can't be loaded, or has not what its maps need.
+          UserError: it can't be loaded, or does not have what these maps need.
         """
 
     def class_names(self, num_classes: int) -> list[str]:
@@ -70,7 +70,7 @@ class ModelSource(abc.ABC):
         return self.location
 
     def fingerprint(self) -> str:
-        """Returns a hash of the model's content: models that give other rows have other hashes."""
+        """Returns a hash of the model's files; models that give different rows have different hashes."""
         digest = hashlib.sha256()
         for path in self.files():
             with store.open_read(path) as file:

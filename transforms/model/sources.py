@@ -1,7 +1,4 @@
-"""Finding and loading the model that the settings name: the registry of kinds of sources.
-
-A new kind is a module with a `ModelSource` and a line in SOURCES.
-"""
+"""The model that the settings name, found and loaded. A new kind of source is a module and a line here."""
 
 from transforms.cam.settings import CamSettings
 from transforms.errors import UserError
@@ -35,7 +32,7 @@ def load(settings: ModelSettings, cam: CamSettings) -> Classifier:
 
     Raises:
       ModelError: there is no such model, it has no head to read class maps from, it can't have the maps that are asked
-        for, or it can't be told how to preprocess images for it.
+        for, or it is not known how to preprocess images for it.
     """
     source = find(settings.source)
     try:

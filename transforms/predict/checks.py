@@ -1,4 +1,4 @@
-"""What is checked of a classifier before it labels anything: its head was read aright, and its precision suffices."""
+"""What is checked of a classifier before it labels: that its head was read correctly and its precision suffices."""
 
 import math
 
@@ -24,14 +24,14 @@ def head_error(logits: np.ndarray, outputs: np.ndarray, softmax: bool) -> float:
     """Returns by how much the logits that a head makes of the features differ from the model's own outputs.
 
     Where the head is linear they are the means of the class maps plus the biases. Outputs of softmax are compared by
-    their logarithms, up to the constant that softmax forgets, where they are not tiny.
+    their logarithms where they are not tiny, up to a constant for each image, which softmax drops.
 
     Args:
       logits, outputs: (n, classes).
       softmax: whether the outputs are probabilities.
 
     Returns:
-      The largest difference, relative to the largest logit; infinity where there are other numbers of classes.
+      The largest difference, relative to the largest logit; infinity where the numbers of classes differ.
     """
     if logits.shape != outputs.shape:
         return math.inf

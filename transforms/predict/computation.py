@@ -32,24 +32,18 @@ def infer(
       The fields of `Predictions`, those of them that are asked for.
     """
     cam, method = settings.cam, classifier.method
-    inputs = preprocess(images, classifier.preprocess)
-    if cam.flip:
-        both = features_of(tf.concat([inputs, inputs[:, :, ::-1]], axis=0))
-        features, mirrored = (Features(*halves) for halves in zip(*(_halves(value) for value in both), strict=True))
-    else:
-        features = features_of(inputs)
+    inputs = preprocess(tf.cast(images, tf.float32), classifier.preprocess)
+    features, *mirrored = _with_mirrored(features_of, inputs) if cam.flip else [features_of(inputs)]
     logits = method.head.logits(features.coarse)
     classes = _top_classes(logits, min(cam.top_k, method.head.num_classes))
     if cam.include_label:
         classes = _with_label(classes, logits, labels, labelled)
-    cams = _maps(method, features, classes.class_index)
-    result = classes._asdict() | {
-        "probability": tf.exp(classes.logit - tf.reduce_logsumexp(logits, axis=1, keepdims=True)),
-        "cams": cams,
-    }
+    cams, *turned = (_maps(method, part, classes.class_index) for part in (features, *mirrored))
+    probability = tf.exp(classes.logit - tf.reduce_logsumexp(logits, axis=1, keepdims=True))
+    result = classes._asdict() | {"probability": probability, "cams": cams}
     if cam.flip:
-        turned = _maps(method, mirrored, classes.class_index)[..., ::-1]
-        result |= {"cams": (cams + turned) / 2, "mirror_pair": tf.stack([cams[:, 0], turned[:, 0]], axis=1)}
+        back = turned[0][..., ::-1]
+        result |= {"cams": (cams + back) / 2, "mirror_pair": tf.stack([cams[:, 0], back[:, 0]], axis=1)}
     if settings.logits:
         result["logits"] = logits
     if settings.embeddings:
@@ -68,8 +62,11 @@ class _Classes(NamedTuple):
     present: tf.Tensor
 
 
-def _halves(value: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-    return (None, None) if value is None else tuple(tf.split(value, 2))
+def _with_mirrored(features_of: Callable[[tf.Tensor], Features], inputs: tf.Tensor) -> list[Features]:
+    """Returns the features of images and those of their mirror images, computed together."""
+    both = features_of(tf.concat([inputs, inputs[:, :, ::-1]], axis=0))
+    halves = [(None, None) if value is None else tf.split(value, 2) for value in both]
+    return [Features(*half) for half in zip(*halves, strict=True)]
 
 
 def _maps(method: CamMethod, features: Features, class_index: tf.Tensor) -> tf.Tensor:

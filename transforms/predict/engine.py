@@ -1,4 +1,4 @@
-"""What an engine is: whatever labels batches of images with scores and class maps."""
+"""The interface of engines, which label batches of images with scores and class maps."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -16,7 +16,7 @@ class ModelDescription(NamedTuple):
 
     Attributes:
       name: of the model.
-      head: the layers between the features and the logits.
+      head: the layers between the features and the logits, for people.
       preprocess: what is done to pixels before they reach the model, a kind that `preprocess.preprocess` knows.
     """
 
@@ -26,7 +26,7 @@ class ModelDescription(NamedTuple):
 
 
 class Engine(Protocol):
-    """Labels batches of images. There is one in a process, and several threads call it at a time."""
+    """Labels batches of images. A process has one of them, which several threads call at the same time."""
 
     @property
     def device(self) -> Device:
@@ -55,5 +55,5 @@ class Engine(Protocol):
           n predictions of `cam.top_k` classes, and one more where `cam.include_label` asks for it.
 
         Raises:
-          Exception: the images can't be labelled; of any type. The caller finds the image that causes it.
+          Exception: of any type: the batch can't be labelled. The caller finds the images that are the cause.
         """

@@ -4,10 +4,10 @@ A run takes the first of ENGINES that serves its model. To hand it an engine of 
 
     from transforms.predict.engines import ENGINES, EngineKind
 
-    ENGINES.insert(0, EngineKind(MyEngine))  # MyEngine(settings: EngineSettings) has what `engine.Engine` says
+    ENGINES.insert(0, EngineKind(MyEngine))  # MyEngine(settings: EngineSettings) is an `engine.Engine`
 
-Workers are sent what builds the engine along with the step that calls it, so that they need not fill their own list:
-processes on this machine or on others import it by its name, or unpickle it where it belongs to the script itself.
+Class names and fingerprint still come from the model that the settings name. Worker processes, here or elsewhere, need
+no list of their own: the step that calls the engine carries what builds it, by name or, from a script, by value.
 """
 
 import functools
@@ -28,8 +28,8 @@ class EngineKind(NamedTuple):
     """A kind of engine.
 
     Attributes:
-      build: makes one; imports the library that it computes with, which not every worker has.
-      serves: tells whether it runs a model.
+      build: makes one. Only this imports the library that it computes with: other engines' workers may not have it.
+      serves: tells whether engines of this kind run a model.
     """
 
     build: EngineBuilder

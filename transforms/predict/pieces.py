@@ -1,4 +1,4 @@
-"""How a batch is cut for the device: into pieces that run at the same time, or into pieces of one shape."""
+"""How a batch is cut for the device: into pieces that run at the same time, or into pieces of one size."""
 
 import logging
 import math
@@ -32,11 +32,11 @@ def in_parallel(predict: Predict, pixels: np.ndarray, labels: Labels) -> Predict
     return Predictions.concatenate(list(found))
 
 
-class OfOneShape:
-    """Labels pieces of one fixed shape, which GPUs want; smaller ones from the time that the memory did not suffice."""
+class OneSize:
+    """Labels a batch in pieces of one size, as GPUs compile for one shape; of half the size once memory ran out."""
 
     def __init__(self, predict: Predict, length: int, out_of_memory: type[Exception]):
-        """Takes what labels a piece, the images of a piece, and the error that says that they do not fit."""
+        """Takes what labels a piece, the number of images in a piece, and the error which says that they do not fit."""
         self._predict, self._length, self._out_of_memory = predict, length, out_of_memory
 
     def __call__(self, pixels: np.ndarray, labels: Labels) -> Predictions:

@@ -16,7 +16,7 @@ from transforms.worker import metrics
 
 
 class CamModelHandler(ModelHandler[ShardBatch, ShardBatch, Engine]):
-    """Adds predictions to batches. Each element is a batch already, of one shard; empty ones skip the model.
+    """Adds predictions to batches. An element is a batch already, of one shard; one without images skips the model.
 
     A batch that the model fails on is halved until the images that cause it are alone; those become rejects.
     """

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from transforms.model import sources
+from transforms.model.preprocess import preprocess
 from transforms.model.source import ModelError
 from transforms.predict import checks, tensorflow_device
 from transforms.predict.device import Device
 from transforms.predict.engine import Labels, ModelDescription
 from transforms.predict.engine_settings import EngineSettings
-from transforms.predict.pieces import OfOneShape, Predict, in_parallel
+from transforms.predict.pieces import OneSize, Predict, in_parallel
 from transforms.records import Predictions
 
 _logger = logging.getLogger("cambeam")
@@ -37,7 +38,7 @@ class TensorFlowEngine:
         return self._predict(pixels, labels)
 
     def predict_piece(self, pixels: np.ndarray, labels: Labels) -> Predictions:
-        """As `predict`, with the batch as it is and in this thread."""
+        """As `predict`, but uncut and in the thread that calls."""
         return _run(self._function, pixels, labels)
 
     def _start(self, use_xla: bool) -> None:
@@ -52,7 +53,7 @@ class TensorFlowEngine:
         self._function = self._compile(self.device.precision)
         self._predict: Predict = functools.partial(in_parallel, self.predict_piece)
         if self.device.is_gpu:
-            self._predict = OfOneShape(self.predict_piece, self._settings.batch_size, tf.errors.ResourceExhaustedError)
+            self._predict = OneSize(self.predict_piece, self._settings.batch_size, tf.errors.ResourceExhaustedError)
         try:
             self._check()
         except tf.errors.OpError as error:
@@ -109,12 +110,9 @@ class TensorFlowEngine:
         return _run(functools.partial(infer, self._classifier, features, settings), pixels, labels)
 
     def _check_head(self, pixels: np.ndarray, reference: Predictions) -> None:
-        import tensorflow as tf
-
-        from transforms.model.preprocess import preprocess
-
         classifier = self._classifier
-        outputs = np.asarray(classifier.outputs(preprocess(tf.constant(pixels), classifier.preprocess)), np.float32)
+        images = preprocess(pixels.astype(np.float32), classifier.preprocess)
+        outputs = np.asarray(classifier.outputs(images), np.float32)
         assert reference.logits is not None
         error = checks.head_error(reference.logits, outputs, classifier.method.head.softmax)
         if not error < checks.IDENTITY_TOLERANCE:
@@ -125,14 +123,14 @@ class TensorFlowEngine:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the line of one of TensorFlow's errors that says what is wrong; those before it say where."""
+    """Returns the line of a TensorFlow error that says what is wrong; the lines before it say where."""
     preamble = ("Graph execution error", "Detected at node", "<stack traces", " ")
     lines = [line for line in str(error).splitlines() if line and not line.startswith(preamble)]
     return next(iter(lines), type(error).__name__)
 
 
 def _run(function: Callable[..., dict[str, Any]], pixels: np.ndarray, labels: Labels) -> Predictions:
-    """Calls a function of images, labels and whether they are labels."""
+    """Calls a function of images, labels (0 where there is none) and whether there are labels."""
     import tensorflow as tf
 
     labelled = np.array([label is not None for label in labels], bool)

@@ -18,7 +18,9 @@ WHITE_RED = np.array([[[[255, 255, 255], [255, 0, 0]]]], np.uint8)
     ],
 )
 def test_pixels_become_what_the_weights_want(kind, white, red):
-    np.testing.assert_allclose(np.asarray(preprocess(WHITE_RED, kind))[0, 0], [white, red], atol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(preprocess(WHITE_RED.astype(np.float32), kind))[0, 0], [white, red], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", ["caffe", "tf", "torch"])
@@ -27,7 +29,7 @@ def test_the_same_as_keras_has_it(kind):
 
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     expected = preprocess_input(images.astype(np.float32), mode=kind)
-    np.testing.assert_allclose(np.asarray(preprocess(images, kind)), expected, atol=1e-4)
+    np.testing.assert_allclose(preprocess(images.astype(np.float32), kind), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(

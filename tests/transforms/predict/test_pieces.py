@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.factories import predictions
-from transforms.predict.pieces import OfOneShape, in_parallel
+from transforms.predict.pieces import OneSize, in_parallel
 from transforms.worker.threads import num_cores
 
 
@@ -39,7 +39,7 @@ def test_pieces_in_parallel_are_what_the_whole_is(count):
 
 def test_a_gpu_gets_pieces_of_one_shape():
     model = Model()
-    got = OfOneShape(model, 8, OutOfMemoryError)(pixels_of(11), [*range(10), None])
+    got = OneSize(model, 8, OutOfMemoryError)(pixels_of(11), [*range(10), None])
     assert model.sizes == [8, 8]
     assert got.class_index.ravel().tolist() == list(range(11))
     assert got.rank.ravel().tolist() == [*range(10), -5]
@@ -47,7 +47,7 @@ def test_a_gpu_gets_pieces_of_one_shape():
 
 def test_out_of_memory_halves_the_pieces_once_and_for_all(caplog):
     model = Model(capacity=3)
-    predict = OfOneShape(model, 8, OutOfMemoryError)
+    predict = OneSize(model, 8, OutOfMemoryError)
     assert predict(pixels_of(10), [None] * 10).class_index.ravel().tolist() == list(range(10))
     assert model.sizes == [8, 4, 2, 2, 2, 2, 2]
     assert "8 images do not fit into the GPU's memory, trying 4" in caplog.text
@@ -58,4 +58,4 @@ def test_out_of_memory_halves_the_pieces_once_and_for_all(caplog):
 
 def test_one_image_that_does_not_fit_is_an_error(caplog):
     with pytest.raises(OutOfMemoryError):
-        OfOneShape(Model(capacity=0), 4, OutOfMemoryError)(pixels_of(4), [None] * 4)
+        OneSize(Model(capacity=0), 4, OutOfMemoryError)(pixels_of(4), [None] * 4)
