@@ -19,7 +19,8 @@ from transforms.worker import live
 
 _LOCAL, _REMOTE = "cambeam-pipeline", "cambeam-remote-pipeline"  # names of threads
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 30.0  # that workers in this process get to come to the end of their batches
+_STOP_SECONDS = 6.0  # that workers in this process get to come to the end of their batches
+_SUBMIT_SECONDS = 30.0
 _logger = logging.getLogger("cambeam")
 
 
@@ -63,7 +64,7 @@ class Execution:
                     self._poll(on_poll)
             except KeyboardInterrupt:
                 if self.remote:
-                    self._submitted.wait(_STOP_SECONDS)  # a job half submitted would have no id to be found by
+                    self._submitted.wait(_SUBMIT_SECONDS)  # a job half submitted would have no id to be found by
                 else:
                     live.stop()
                     thread.join(_STOP_SECONDS)
@@ -97,7 +98,9 @@ class Execution:
 
         def notice(arguments: threading.ExceptHookArgs) -> None:
             if arguments.thread and arguments.thread.name == "run_worker":
-                self._errors.append(WorkerDiedError(f"a worker process died: {arguments.exc_value}"))
+                self._errors.append(
+                    WorkerDiedError(f"a worker process died: {str(arguments.exc_value).splitlines()[0]}")
+                )
 
         previous, threading.excepthook = threading.excepthook, notice
         try:
@@ -153,6 +156,10 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 def root_cause(error: BaseException) -> str:
     """Returns the one line that matters of an error that Beam has wrapped, traceback and all, into its message."""
+    if "_MultiThreadedRendezvous" in str(error) or "_InactiveRpcError" in str(error):
+        return (
+            "WorkerDiedError: a worker process ended, or no longer answers"  # not the forty lines that gRPC has of it
+        )
     lines = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception)\b.*: ", line)]
     last_line = str(error).strip().rpartition("\n")[2]
     text = lines[-1] if lines else f"{type(error).__name__}: {last_line}"

@@ -27,6 +27,7 @@ from transforms.store import files as store
 from transforms.worker import live
 
 _GOES_ON = "What is committed stays; once the cause is mended, the same command goes on from there."
+_CLEANING_S = 3.0  # after a run that failed or was stopped, perhaps as its store does not answer
 _logger = logging.getLogger("cambeam")
 _one_run = threading.Lock()  # counts, the wish to stop, and where stderr goes are the process's
 
@@ -151,7 +152,9 @@ def _run_to_end(
         raise RunError(_why_it_failed(error, execution)) from error
     finally:
         if not execution.remote or ended:  # else the job may be using its files still; a later run deletes them
-            delete_temporary(job.layout, job.run_id)
+            cleaning = threading.Thread(target=delete_temporary, args=(job.layout, job.run_id), daemon=True)
+            cleaning.start()
+            cleaning.join(None if ended else _CLEANING_S)
     try:
         images, totals = source.state(now=True).images, store.read_json(job.layout.summary)
         if totals is None:

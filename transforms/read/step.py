@@ -13,6 +13,7 @@ from transforms.read.batches import Decoder, read_batches
 from transforms.read.fields import USUAL_FIELDS, Fields
 from transforms.read.formats.registry import FORMATS
 from transforms.records import Shard, ShardBatch
+from transforms.store import retries
 from transforms.worker import live, metrics
 
 
@@ -50,6 +51,7 @@ class _ReadBatches(beam.DoFn):
         self._decoder, self._batch_size = settings.decoder, settings.batch_size
 
     def process(self, shard: Shard) -> Iterator[ShardBatch]:
+        retries.work_begins()
         marker = read_marker(self._layout, shard.shard_id)
         if (
             marker

@@ -16,7 +16,8 @@ class ResumingFile(io.RawIOBase):
     """Reads a file of a store, opening it again at the place where reading failed."""
 
     def __init__(self, path: str):
-        self._path, self._position = path, 0
+        self.path = self._path = path
+        self._position = 0
         self._file: Any = None
 
     def readable(self) -> bool:

@@ -6,6 +6,8 @@ Useful only where both are one process, as on Beam's in-process runner with thre
 import threading
 from typing import NamedTuple
 
+from transforms.store import retries
+
 
 class Progress(NamedTuple):
     """What the workers of this process have done since it started."""
@@ -40,11 +42,13 @@ def progress() -> Progress:
 def stop() -> None:
     """Asks the workers of this process to stop at their next batch."""
     _stop.set()
+    retries.stop_waiting()
 
 
 def resume() -> None:
     """Takes back what `stop` asked for: another run starts in this process."""
     _stop.clear()
+    retries.stop_waiting(False)
 
 
 def raise_if_stopped() -> None:
