@@ -192,6 +192,11 @@ class ShardDone:
     images_bytes: int | None = None
     rejects_bytes: int | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is what a marker holds, and not what stands in for one that can't be read."""
+        return bool(self.fingerprint)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -15,7 +15,9 @@ from pipeline.inspect.memory import peak_bytes
 from pipeline.rows.output import Output, open_output
 from pipeline.run.fingerprint import fingerprint
 from transforms.model import sources
+from transforms.output.layout import IMAGES, REJECTS
 from transforms.output.plan import input_version, shard_paths
+from transforms.output.row_files import wrong_file, wrong_sizes
 from transforms.predict.engine_settings import EngineSettings
 from transforms.predict.engines import shared_engine
 from transforms.records import Shard
@@ -65,7 +67,9 @@ def _images_per_second(predict: Callable[[], Any], batch_size: int) -> float:
 def inspect_output(path: str) -> ExitCode:
     """Prints how far an output folder is, how it was made, and what the same command would do now."""
     output = open_output(path)
-    done, settings, complete = output.done.values(), output.settings, output.complete
+    done, settings, damaged = output.done.values(), output.settings, _damaged(output)
+    of_others = [totals for totals in done if totals.fingerprint != fingerprint(settings)]
+    complete = output.complete and len(done) == len(output.planned) and not damaged and not of_others
     rejects: Counter = Counter()
     for totals in done:
         rejects.update(totals.rejects_by_type)
@@ -79,7 +83,7 @@ def inspect_output(path: str) -> ExitCode:
     table.add_row("config", "\n".join(_changed(settings.get("config", {}))) or "the defaults")
     for name in ("precision", "device"):
         table.add_row(name, ", ".join(sorted({getattr(totals, name) for totals in done} - {""})))
-    table.add_row("a rerun", "\n".join(_rerun(output, fingerprint(settings), complete)))
+    table.add_row("a rerun", "\n".join(_rerun(output, fingerprint(settings), complete, damaged)))
     rich.console.Console().print(table)
     return ExitCode.DONE
 
@@ -100,7 +104,26 @@ def _changed(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def _rerun(output: Output, settings_fingerprint: str, complete: bool) -> list[str]:
+def _damaged(output: Output) -> list[Shard]:
+    """Returns the shards whose files are not as their marker says: on a disk by their footers, elsewhere by size."""
+    sizes: dict[str, dict[str, int]] = {}
+    if not store.is_local(output.layout.root):
+        for shard_id, (folder, num_bytes) in output.layout.present():
+            sizes.setdefault(shard_id, {})[folder] = num_bytes
+
+    def is_damaged(shard: Shard) -> bool:
+        totals = output.done[shard.shard_id]
+        if store.is_local(output.layout.root):
+            return wrong_file(output.layout, totals) is not None
+        found = sizes.get(shard.shard_id, {})
+        return bool(wrong_sizes(totals, found.get(IMAGES, 0), found.get(REJECTS, 0)))
+
+    marked = [shard for shard in output.planned if shard.shard_id in output.done]
+    wrong = thread_pool("read").map(is_damaged, marked)
+    return [shard for shard, is_wrong in zip(marked, wrong, strict=True) if is_wrong]
+
+
+def _rerun(output: Output, settings_fingerprint: str, complete: bool, damaged: list[Shard]) -> list[str]:
     """Says what the same command would do, judging by the output and the inputs in its plan."""
     marked = [shard for shard in output.planned if shard.shard_id in output.done]
     other = [s for s in marked if output.done[s.shard_id].fingerprint != settings_fingerprint]
@@ -113,6 +136,7 @@ def _rerun(output: Output, settings_fingerprint: str, complete: bool) -> list[st
         ],
         "would do {} shards again that were done with other settings": other,
         "would do {} shards again whose input has changed": changed,
+        "would do {} shards again whose rows are not as their markers say": damaged,
         "would leave out {} shards whose input is gone": [shard for shard in output.planned if not found[shard]],
     }
     lines = [f"{what.format(len(shards))}: {_names(shards)}" for what, shards in work.items() if shards]

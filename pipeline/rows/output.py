@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import UserError
+from transforms.output.commit import read_marker
 from transforms.output.layout import Layout
 from transforms.output.plan import read_plan
 from transforms.records import Shard, ShardDone
@@ -46,12 +47,12 @@ class Output:
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """The settings that made the rows."""
-        return store.read_json(self.layout.settings) or {}
+        return _mapping(self.layout.settings)
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
         """The totals of the last run; empty before the first has ended."""
-        return store.read_json(self.layout.summary) or {}
+        return _mapping(self.layout.summary)
 
     @functools.cached_property
     def class_names(self) -> list[str]:
@@ -85,6 +86,18 @@ class Output:
                 yield from file.iter_batches(batch_rows, columns=list(columns))
 
 
+def _mapping(path: str) -> dict[str, Any]:
+    """Returns the JSON object that a file holds; empty where there is no file.
+
+    Raises:
+      UserError: it holds something else.
+    """
+    values = store.read_json(path)
+    if not isinstance(values, dict | None):
+        raise UserError(f"{path} is damaged: restore it, or delete it and run the same command again")
+    return values or {}
+
+
 def open_output(path: str) -> Output:
     """Opens an output and lists its shards.
 
@@ -96,9 +109,9 @@ def open_output(path: str) -> Output:
     if not planned:
         raise UserError(f"{path!r} is not the output of a run: it has no {layout.plan}")
     marked = set(layout.marked())
-    paths = [layout.marker(shard.shard_id) for shard in planned if shard.shard_id in marked]
-    markers = thread_pool("read").map(store.read_json, paths)
-    done = [ShardDone(**marker) for marker in markers if marker]
+    ids = [shard.shard_id for shard in planned if shard.shard_id in marked]
+    markers = thread_pool("read").map(functools.partial(read_marker, layout), ids)
+    done = [marker for marker in markers if marker and marker.is_whole]
     return Output(layout, planned, {totals.shard_id: totals for totals in done})
 
 

@@ -1,5 +1,6 @@
 """Progress of a run: a live line on a terminal, one now and then in a log."""
 
+import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ import rich.console
 import rich.progress
 
 from pipeline.console import say
+from transforms.output.commit import read_marker
 from transforms.output.layout import Layout
 from transforms.records import Shard
-from transforms.store import files as store
 from transforms.worker import live
 from transforms.worker.threads import thread_pool
 
@@ -74,12 +75,12 @@ class MarkerSource:
 
     def _count_new(self) -> None:
         new = [shard_id for shard_id in self._layout.marked() if shard_id in self._open]
-        paths = map(self._layout.marker, new[: self._max_read])
-        markers = list(thread_pool("read").map(store.read_json, paths))  # all, before any is counted
+        read = functools.partial(read_marker, self._layout)
+        markers = list(thread_pool("read").map(read, new[: self._max_read]))  # all, before any is counted
         for shard_id, marker in zip(new, markers, strict=False):
             self._read_bytes += self._open[shard_id].num_bytes
-            self._images += (marker or {}).get("written", 0)
-            self._rejected += (marker or {}).get("rejected", 0)
+            self._images += marker.written if marker else 0
+            self._rejected += marker.rejected if marker else 0
         self._done_bytes += sum(self._open.pop(shard_id).num_bytes for shard_id in new)
 
 

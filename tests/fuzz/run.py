@@ -34,19 +34,20 @@ _DECODER = Decoder(side_px=32, preview_px=32)
 def try_content(seed: Seed, content: bytes) -> collections.Counter:
     """Returns how many rows, and rejects by error type, a file ends in."""
     if seed.target == "decode":
-        return _outcomes([Sample("x", "x", content)])
+        return outcomes([Sample("x", "x", content)])
     read = FORMATS[seed.target].read
-    return with_file(seed, content, lambda path: _outcomes(read(shard_of(path, seed.target), USUAL_FIELDS)))
+    return with_file(seed, content, lambda path: outcomes(read(shard_of(path, seed.target), USUAL_FIELDS)))
 
 
-def _outcomes(samples) -> collections.Counter:
-    outcomes: collections.Counter = collections.Counter()
+def outcomes(samples) -> collections.Counter:
+    """Returns how many rows, and rejects by error type, samples end in."""
+    counts: collections.Counter = collections.Counter()
     for index, sample in enumerate(samples):
         decoded = _DECODER(sample, index, np.empty((_DECODER.side_px, _DECODER.side_px, 3), np.uint8))
         for text in decoded[:2]:
             text.encode()  # else it could not be written
-        outcomes[str(decoded.error_type) if isinstance(decoded, Reject) else "row"] += 1
-    return outcomes
+        counts[str(decoded.error_type) if isinstance(decoded, Reject) else "row"] += 1
+    return counts
 
 
 def try_lie(number: int) -> tuple[str, collections.Counter, list[int]]:
@@ -59,7 +60,7 @@ def try_lie(number: int) -> tuple[str, collections.Counter, list[int]]:
         found.extend(FORMATS[lie.format].read(shard_of(path, lie.format), USUAL_FIELDS))
 
     with_file(seed, lie.content, read)
-    return lie.format, _outcomes(found), lost(lie, found)
+    return lie.format, outcomes(found), lost(lie, found)
 
 
 def nth_input(number: int, all_seeds: list[Seed]) -> tuple[Seed, bytes]:
