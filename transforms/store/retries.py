@@ -44,9 +44,14 @@ def work_begins() -> None:
     waiting.work_begun = True
 
 
-def stop_waiting(stopped: bool = True) -> None:
-    """Has nothing asked again from here on, as the process is to end; False takes that back."""
-    waiting.stopped = stopped
+def stop_waiting() -> None:
+    """Has nothing asked again from here on, as the run is to end."""
+    waiting.stopped = True
+
+
+def run_begins() -> None:
+    """Says that a run begins in this process, with the patience of one."""
+    waiting.stopped, waiting.work_begun, waiting.spent_s = False, False, 0.0
 
 
 def ask(

@@ -48,7 +48,7 @@ def stop() -> None:
 def resume() -> None:
     """Takes back what `stop` asked for: another run starts in this process."""
     _stop.clear()
-    retries.stop_waiting(False)
+    retries.run_begins()
 
 
 def raise_if_stopped() -> None:
