@@ -10,3 +10,14 @@ class UserError(ValueError):
 
 class RunError(RuntimeError):
     """A run that failed; what it has committed stays. The message is for the user and says how to go on."""
+
+
+class BrokenChainError(RuntimeError):
+    """The batches of a shard did not arrive in order within one bundle."""
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}. The batches of a shard must reach WriteShard in order and within one bundle: "
+            "something between ReadShard and WriteShard (a Reshuffle, GroupByKey, Flatten, side input or resource "
+            "hint) has broken the chain."
+        )

@@ -1,6 +1,7 @@
 """The records that flow through the pipeline. Boxes are (x0, y0, x1, y1), x1/y1 exclusive, in original pixels."""
 
 import time
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -217,6 +218,7 @@ class ShardBatch:
       seconds: spent on this batch so far, by stage.
       ignored: members of the shard that are neither image nor label; known at its last batch.
       done: the shard was committed earlier: there is nothing to do but to pass its totals on.
+      pending: the batch as it will be, where work on it goes on in the background; the fields are then not filled in.
     """
 
     shard: Shard
@@ -235,6 +237,7 @@ class ShardBatch:
     precision: str = ""
     device: str = ""
     done: ShardDone | None = None
+    pending: "Future[ShardBatch] | None" = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -13,7 +13,7 @@ from transforms.output.writer import WriteShard
 from transforms.predict.step import CamModelHandler
 from transforms.read.batches import Decoder
 from transforms.read.step import ReadShard
-from transforms.records import Shard
+from transforms.records import Shard, ShardBatch
 
 
 def label_images(pipeline: beam.Pipeline, job: Job) -> beam.PCollection:
@@ -30,7 +30,7 @@ def label_images(pipeline: beam.Pipeline, job: Job) -> beam.PCollection:
         # else the batches of a shard would be shuffled, and held in memory by runners that shuffle there.
         | "Reshuffle" >> beam.Reshuffle()
         | "ReadShard" >> _read_shard(job)
-        | "Predict" >> RunInference(CamModelHandler(job.engine))
+        | "Predict" >> RunInference(CamModelHandler(job.engine)).with_output_types(ShardBatch)
         | "Locate" >> LocateObjects(config.boxes)
     )
     if config.thumbnails.enabled:

@@ -1,5 +1,6 @@
 """The Beam step that draws thumbnails."""
 
+import functools
 import time
 from dataclasses import dataclass
 
@@ -8,8 +9,8 @@ import apache_beam as beam
 from transforms.draw.settings import ThumbnailSettings
 from transforms.draw.thumbnails import render
 from transforms.records import ShardBatch
-from transforms.worker import metrics
-from transforms.worker.threads import thread_pool
+from transforms.worker.background import then
+from transforms.worker.threads import map_in_pieces, thread_pool
 
 
 @dataclass
@@ -22,7 +23,8 @@ class RenderThumbnails(beam.PTransform):
         super().__init__()
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "Draw" >> beam.Map(render_batch, self.settings).with_output_types(ShardBatch)
+        work = functools.partial(render_batch, settings=self.settings)
+        return batches | "Draw" >> beam.Map(then, work).with_output_types(ShardBatch)
 
 
 def render_batch(batch: ShardBatch, settings: ThumbnailSettings) -> ShardBatch:
@@ -35,6 +37,5 @@ def render_batch(batch: ShardBatch, settings: ThumbnailSettings) -> ShardBatch:
         boxes = batch.boxes[row][0] if settings.draw_boxes else []
         return render(batch.images[row], batch.labelled.cams[row, 0], boxes[0] if boxes else None, settings.quality)
 
-    thumbnails = list(thread_pool("render").map(draw, range(len(batch))))
-    metrics.count("thumbnail_bytes", sum(map(len, thumbnails)))
-    return metrics.timed(batch.after("render", started, thumbnails=thumbnails), "render")
+    thumbnails = map_in_pieces(draw, range(len(batch)), thread_pool("render"))
+    return batch.after("render", started, thumbnails=thumbnails)

@@ -1,5 +1,6 @@
 """The Beam step from class maps to boxes."""
 
+import functools
 import time
 from dataclasses import dataclass
 
@@ -9,8 +10,8 @@ import numpy as np
 from transforms.locate.boxes import find_boxes, iou, to_original
 from transforms.locate.settings import BoxSettings
 from transforms.records import Box, ShardBatch
-from transforms.worker import metrics
-from transforms.worker.threads import thread_pool
+from transforms.worker.background import then
+from transforms.worker.threads import map_in_pieces, thread_pool
 
 
 @dataclass
@@ -23,7 +24,8 @@ class LocateObjects(beam.PTransform):
         super().__init__()
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "FindBoxes" >> beam.Map(locate_batch, self.settings).with_output_types(ShardBatch)
+        work = functools.partial(locate_batch, settings=self.settings)
+        return batches | "FindBoxes" >> beam.Map(then, work).with_output_types(ShardBatch)
 
 
 def locate_batch(batch: ShardBatch, settings: BoxSettings) -> ShardBatch:
@@ -40,11 +42,10 @@ def locate_batch(batch: ShardBatch, settings: BoxSettings) -> ShardBatch:
         ]
 
     pool = thread_pool("render")
-    boxes = list(pool.map(locate, range(len(batch))))
-    pairs = predictions.mirror_pair
-    consistency = [] if pairs is None else list(pool.map(lambda pair: agreement(pair[0], pair[1], settings), pairs))
-    metrics.count("boxes_found", sum(len(of_class) for of_image in boxes for of_class in of_image))
-    return metrics.timed(batch.after("locate", started, boxes=boxes, consistency=consistency), "locate")
+    boxes = map_in_pieces(locate, range(len(batch)), pool)
+    pairs = () if predictions.mirror_pair is None else predictions.mirror_pair
+    consistency = map_in_pieces(lambda pair: agreement(pair[0], pair[1], settings), pairs, pool)
+    return batch.after("locate", started, boxes=boxes, consistency=consistency)
 
 
 def agreement(cam: np.ndarray, mirrored: np.ndarray, settings: BoxSettings) -> float | None:

@@ -12,6 +12,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.errors import BrokenChainError
 from transforms.output.commit import attempt_path, commit
 from transforms.output.layout import Layout
 from transforms.output.schema import REJECT_SCHEMA, image_table, reject_table
@@ -19,15 +20,9 @@ from transforms.output.settings import OutputSettings
 from transforms.records import Reject, ShardBatch, ShardDone
 from transforms.store import files as store
 from transforms.worker import live, metrics
+from transforms.worker.background import settled
 
-_BROKEN_CHAIN = (
-    "{what}. The batches of a shard must reach WriteShard in order and within one bundle: something between ReadShard "
-    "and WriteShard (a Reshuffle, GroupByKey, Flatten, side input or resource hint) has broken the chain."
-)
-
-
-class BrokenChainError(RuntimeError):
-    """The batches of a shard did not arrive in order within one bundle."""
+_IN_FLIGHT = 2  # batches of a shard: one with the engine, and one that is located and drawn
 
 
 class RowFile:
@@ -105,6 +100,7 @@ class _OpenShard:
 
     def __init__(self, writer: "WriteRows", first: ShardBatch):
         self.shard, self.next_index = first.shard, 0
+        self.in_flight: collections.deque[ShardBatch] = collections.deque()
         self.written, self.device, self.precision = 0, "", ""
         self.rejects: list[Reject] = []
         self.ignored = 0
@@ -114,7 +110,6 @@ class _OpenShard:
 
     def add(self, batch: ShardBatch, table: pa.Table) -> None:
         self.rows.write(table)
-        self.next_index += batch.read
         self.written += len(batch)
         self.rejects += batch.rejects
         self.ignored += batch.ignored
@@ -147,23 +142,30 @@ class WriteRows(beam.DoFn):
         if batch.done:
             yield batch.done
             return
-        live.raise_if_stopped()  # the run's temporary files may be gone
-        started = time.perf_counter()
         self._check_order(batch)
         if self._open is None:
             self._open = _OpenShard(self, batch)
-        self._open.add(batch, image_table(batch, self.class_names, self.schema, self.cams))
-        self._open.add_seconds("write", time.perf_counter() - started)
-        live.add(written=len(batch), rejected=len(batch.rejects))
-        metrics.count("images_written", len(batch))
-        metrics.observe("batch_write_ms", 1000 * (time.perf_counter() - started))
+        self._open.next_index += batch.read
+        self._open.in_flight.append(batch)
+        while len(self._open.in_flight) >= (1 if batch.is_last else _IN_FLIGHT):
+            self._write(settled(self._open.in_flight.popleft()), self._open)
         if batch.is_last:
             done, self._open = self._open, None
             yield self._commit(done)
 
     def finish_bundle(self) -> None:
         if self._open:
-            raise BrokenChainError(_BROKEN_CHAIN.format(what=f"shard {self._open.shard.shard_id} was left unfinished"))
+            raise BrokenChainError(f"shard {self._open.shard.shard_id} was left unfinished")
+
+    def _write(self, batch: ShardBatch, to: _OpenShard) -> None:
+        live.raise_if_stopped()  # the run's temporary files may be gone
+        started = time.perf_counter()
+        to.add(batch, image_table(batch, self.class_names, self.schema, self.cams))
+        to.add_seconds("write", time.perf_counter() - started)
+        live.add(written=len(batch), rejected=len(batch.rejects))
+        metrics.count_labelled(batch)
+        metrics.count("images_written", len(batch))
+        metrics.observe("batch_write_ms", 1000 * (time.perf_counter() - started))
 
     def _abandon(self) -> None:
         if self._open:
@@ -174,7 +176,7 @@ class WriteRows(beam.DoFn):
         shard, index = (self._open.shard, self._open.next_index) if self._open else (batch.shard, 0)
         if (batch.shard.shard_id, batch.first_index) != (shard.shard_id, index):
             got, expected = f"{batch.shard.shard_id} at {batch.first_index}", f"{shard.shard_id} at {index}"
-            raise BrokenChainError(_BROKEN_CHAIN.format(what=f"got shard {got}, expected {expected}"))
+            raise BrokenChainError(f"got shard {got}, expected {expected}")
 
     def _commit(self, done: _OpenShard) -> ShardDone:
         started, shard_id, rejects_path, rejects_bytes = time.perf_counter(), done.shard.shard_id, None, 0

@@ -1,5 +1,6 @@
 """Inference as a step of the pipeline: a ModelHandler under Beam's RunInference."""
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,12 +14,14 @@ from transforms.predict.engine_settings import EngineSettings
 from transforms.predict.engines import engine_builder, shared_engine
 from transforms.records import ErrorType, Predictions, Reject, ShardBatch, Stage
 from transforms.worker import metrics
+from transforms.worker.background import then
 
 
 class CamModelHandler(ModelHandler[ShardBatch, ShardBatch, Engine]):
     """Adds predictions to batches. An element is a batch already, of one shard; one without images skips the model.
 
-    A batch that the model fails on is halved until the images that cause it are alone; those become rejects.
+    The model is called in the background, while the chain goes on. A batch that it fails on is halved until the images
+    that cause it are alone; those become rejects.
     """
 
     def __init__(self, settings: EngineSettings):
@@ -34,35 +37,37 @@ class CamModelHandler(ModelHandler[ShardBatch, ShardBatch, Engine]):
     def run_inference(  # type: ignore[override]  # RunInference hands over the elements themselves: they are batches
         self, batch: ShardBatch, model: Engine, inference_args: dict[str, Any] | None = None
     ) -> Sequence[ShardBatch]:
-        if batch.pixels is None:
-            return [batch]
-        started = time.perf_counter()
-        labels = [image.label for image in batch.images]
-        rows, predictions, failures = predict_or_bisect(model, batch.pixels, labels)
-        rejected = [
-            Reject(image.image_id, image.uri, image.index_in_shard, Stage.PREDICT, *failures[row])
-            for row, image in enumerate(batch.images)
-            if row in failures
-        ]
-        metrics.observe("batch_images", len(batch))
-        metrics.count_rejects(rejected)
-        labelled = batch.after(
-            "predict",
-            started,
-            images=[batch.images[row] for row in rows],
-            pixels=None,
-            predictions=predictions,
-            rejects=sorted(batch.rejects + rejected, key=lambda reject: reject.index_in_shard),
-            precision=model.device.precision,
-            device=model.device.name,
-        )
-        return [metrics.timed(labelled, "predict")]
+        return [then(batch, functools.partial(label_batch, model=model))]
 
     def get_num_bytes(self, batch: ShardBatch) -> int:  # type: ignore[override]
         return 0 if batch.pixels is None else batch.pixels.nbytes
 
     def get_metrics_namespace(self) -> str:
         return metrics.NAMESPACE
+
+
+def label_batch(batch: ShardBatch, model: Engine) -> ShardBatch:
+    """Returns the batch with its predictions; images that can't be labelled have become rejects."""
+    if batch.pixels is None:
+        return batch
+    started = time.perf_counter()
+    labels = [image.label for image in batch.images]
+    rows, predictions, failures = predict_or_bisect(model, batch.pixels, labels)
+    rejected = [
+        Reject(image.image_id, image.uri, image.index_in_shard, Stage.PREDICT, *failures[row])
+        for row, image in enumerate(batch.images)
+        if row in failures
+    ]
+    return batch.after(
+        "predict",
+        started,
+        images=[batch.images[row] for row in rows],
+        pixels=None,
+        predictions=predictions,
+        rejects=sorted(batch.rejects + rejected, key=lambda reject: reject.index_in_shard),
+        precision=model.device.precision,
+        device=model.device.name,
+    )
 
 
 class Failure(NamedTuple):

@@ -14,7 +14,7 @@ from transforms.read.fields import USUAL_FIELDS, Fields
 from transforms.read.formats.registry import FORMATS
 from transforms.records import Shard, ShardBatch
 from transforms.store import retries
-from transforms.worker import live, metrics
+from transforms.worker import coder, live, metrics
 
 
 @dataclass
@@ -41,6 +41,7 @@ class ReadShard(beam.PTransform):
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardBatch]:
+        coder.register()
         return shards | "ReadBatches" >> beam.ParDo(_ReadBatches(self)).with_output_types(ShardBatch)
 
 
@@ -69,9 +70,7 @@ class _ReadBatches(beam.DoFn):
             live.raise_if_stopped()
             if batch.is_last:  # the reader is at its end, and has counted all
                 batch = replace(batch, ignored=ignored["members_ignored"])
-            metrics.count("images_read", batch.read)
-            metrics.count("images_decoded", len(batch.images))
-            metrics.count_rejects(batch.rejects)
-            yield metrics.timed(batch, "decode")
+            metrics.count_read(batch)
+            yield batch
         for name, count in ignored.items():  # only now: the reader works in a thread that Beam does not know
             metrics.count(name, count)

@@ -7,11 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.factories import image, labelled_batch, shard
+from transforms.errors import BrokenChainError
 from transforms.output import commit
 from transforms.output.layout import Layout
 from transforms.output.schema import image_schema
 from transforms.output.settings import OutputSettings
-from transforms.output.writer import BrokenChainError, RowFile, WriteRows, WriteShard
+from transforms.output.writer import RowFile, WriteRows, WriteShard
 from transforms.records import ShardDone
 from transforms.store import files as store
 from transforms.worker import live
@@ -181,7 +182,8 @@ def test_transform_yields_the_totals_and_keeps_the_writers_settings(layout):
         schema = image_schema({}, settings, thumbnails=False)
         totals = (
             pipeline
-            | beam.Create([labelled_batch(2)])
+            | beam.Create([2])
+            | beam.Map(labelled_batch)
             | WriteShard(layout.root, "run", "f", schema, CLASS_NAMES, settings, row_group_rows=4)
         )
         totals | beam.Map(lambda done: pathlib.Path(layout.root, done.shard_id).touch())

@@ -2,12 +2,14 @@ import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.ml.inference.base import RunInference
-from apache_beam.testing.util import assert_that
+from apache_beam.testing.util import assert_that, equal_to
 
 from tests.factories import FakeEngine, engine_settings, image, labelled_batch, reject, shard
 from transforms.predict import engines
-from transforms.predict.step import CamModelHandler, predict_or_bisect
+from transforms.predict.step import CamModelHandler, label_batch, predict_or_bisect
 from transforms.records import ErrorType, ShardBatch, Stage
+from transforms.worker import coder
+from transforms.worker.background import settled
 
 
 def pixels_of(*values):
@@ -60,7 +62,7 @@ def unlabelled(*values, first=10, rejects=()):
 
 def test_images_that_fail_become_rejects_in_their_place():
     batch = unlabelled(1, 13, 3, rejects=[reject(13)])
-    (labelled,) = CamModelHandler(engine_settings()).run_inference(batch, FakeEngine())
+    labelled = label_batch(batch, FakeEngine())
     assert [kept.index_in_shard for kept in labelled.images] == [10, 12]
     assert len(labelled.predictions.class_index) == 2
     assert labelled.pixels is None  # no longer needed
@@ -84,13 +86,13 @@ def test_labels_reach_the_model():
 
     batch = unlabelled(1, 2)
     batch.images[0] = image(10, label=4)
-    CamModelHandler(engine_settings()).run_inference(batch, Recorder())
+    label_batch(batch, Recorder())
     assert seen == [4, None]
 
 
 @pytest.mark.parametrize("values", [(14,), (13, 13), (13, 14)])
 def test_a_batch_that_fails_altogether_is_rejects_only(values):
-    (labelled,) = CamModelHandler(engine_settings()).run_inference(unlabelled(*values), FakeEngine())
+    labelled = label_batch(unlabelled(*values), FakeEngine())
     assert (labelled.images, labelled.predictions) == ([], None)
     assert [reject.index_in_shard for reject in labelled.rejects] == [10 + place for place in range(len(values))]
 
@@ -102,11 +104,15 @@ def test_batches_without_images_skip_the_model(empty):
 
 def test_under_run_inference_each_batch_stays_one_element(monkeypatch):
     monkeypatch.setattr(engines, "ENGINES", [engines.EngineKind(FakeEngine)])
+    coder.register()
     batches = [unlabelled(1, 2, 3, 4, 5), unlabelled(6), labelled_batch(0)]
-
-    def check(labelled):
-        assert sorted((len(batch), batch.device) for batch in labelled) == [(0, ""), (1, "a fake"), (5, "a fake")]
-
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        handler = CamModelHandler(engine_settings())
-        assert_that(pipeline | beam.Create(batches) | RunInference(handler), check)
+        sizes = (
+            pipeline
+            | beam.Create([None])
+            | beam.FlatMap(lambda _: batches).with_output_types(ShardBatch)
+            | RunInference(CamModelHandler(engine_settings())).with_output_types(ShardBatch)
+            | beam.Map(settled)
+            | beam.Map(lambda batch: (len(batch), batch.device))
+        )
+        assert_that(sizes, equal_to([(0, ""), (1, "a fake"), (5, "a fake")]))
