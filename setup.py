@@ -79,7 +79,7 @@ setup(
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
         "cuda": ["tensorflow[and-cuda]"],
-        "bench": ["openvino"],
+        "bench": ["openvino", "py-spy"],
         "browser": ["playwright"],
         "dev": [
             "apache-beam[gcp,aws]",

@@ -15,9 +15,11 @@ class RunError(RuntimeError):
 class BrokenChainError(RuntimeError):
     """The batches of a shard did not arrive in order within one bundle."""
 
-    def __str__(self) -> str:
-        return (
-            f"{super().__str__()}. The batches of a shard must reach WriteShard in order and within one bundle: "
-            "something between ReadShard and WriteShard (a Reshuffle, GroupByKey, Flatten, side input or resource "
-            "hint) has broken the chain."
+    @classmethod
+    def about(cls, what: str) -> "BrokenChainError":
+        """Returns the error that says what was seen, and what is likely to have caused it."""
+        return cls(
+            f"{what}. The batches of a shard must reach WriteShard in order and within one bundle: something between "
+            "ReadShard and WriteShard (a Reshuffle, GroupByKey, Flatten, side input or resource hint) has broken the "
+            "chain."
         )

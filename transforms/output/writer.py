@@ -155,7 +155,7 @@ class WriteRows(beam.DoFn):
 
     def finish_bundle(self) -> None:
         if self._open:
-            raise BrokenChainError(f"shard {self._open.shard.shard_id} was left unfinished")
+            raise BrokenChainError.about(f"shard {self._open.shard.shard_id} was left unfinished")
 
     def _write(self, batch: ShardBatch, to: _OpenShard) -> None:
         live.raise_if_stopped()  # the run's temporary files may be gone
@@ -176,7 +176,7 @@ class WriteRows(beam.DoFn):
         shard, index = (self._open.shard, self._open.next_index) if self._open else (batch.shard, 0)
         if (batch.shard.shard_id, batch.first_index) != (shard.shard_id, index):
             got, expected = f"{batch.shard.shard_id} at {batch.first_index}", f"{shard.shard_id} at {index}"
-            raise BrokenChainError(f"got shard {got}, expected {expected}")
+            raise BrokenChainError.about(f"got shard {got}, expected {expected}")
 
     def _commit(self, done: _OpenShard) -> ShardDone:
         started, shard_id, rejects_path, rejects_bytes = time.perf_counter(), done.shard.shard_id, None, 0

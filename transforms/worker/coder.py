@@ -12,10 +12,10 @@ class ShardBatchCoder(beam.coders.Coder):
     """Tells Beam's counters a size without pickling the batch for it, as Beam would for nearly every batch."""
 
     def encode(self, value: ShardBatch) -> NoReturn:
-        raise BrokenChainError(f"a batch of shard {value.shard.shard_id} was to be sent elsewhere")
+        raise BrokenChainError.about(f"a batch of shard {value.shard.shard_id} was to be sent elsewhere")
 
     def decode(self, encoded: bytes) -> NoReturn:
-        raise BrokenChainError("a batch has come from elsewhere")
+        raise BrokenChainError.about("a batch has come from elsewhere")
 
     def estimate_size(self, value: ShardBatch) -> int:
         return 1
