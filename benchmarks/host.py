@@ -4,8 +4,8 @@
 
 Runs the real command on JPEGs of 227 and of 500x375 pixels, on one core and on all of them, each time on few and on
 many images: what one more image takes is the slope between the two, so that the start does not count. `py-spy record
---gil` (`pip install '.[bench]'`) says how long Python's lock is held. What one process can hand over on however many cores
-follows from both: from the lock, and from the part of an image's time that a second core does not halve (Amdahl).
+--gil` (`pip install '.[bench]'`) says how long Python's lock is held. What one process can hand over on however many
+cores follows from both: from the lock, and from the part of an image's time that a second core does not halve (Amdahl).
 Then a simulated GPU of four fifths of what all cores can feed: the share of the time in which it has a batch.
 """
 

@@ -62,3 +62,13 @@ def test_maps_of_denormal_range_are_constant(name):
     raw = np.zeros((2, 2), np.float32)
     raw[0, 0] = 1e-45  # one over it is no float32
     assert not cam.normalize(raw, name, 45.0).any()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("percentile", [0.0, 12.3, 45.0, 50.0, 95.0, 99.9])
+def test_percentiles_are_numpys_to_the_last_bit(size, percentile):
+    for seed in range(10):
+        raw = np.random.default_rng(seed).normal(size=(size, size)).astype(np.float32)
+        low, high = np.percentile(raw, percentile), raw.max()
+        expected = (np.maximum(raw, low) - low) / (high - low) if high > low else np.zeros_like(raw)
+        np.testing.assert_array_equal(cam.inferior_value_removal(raw, percentile), expected)
