@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -27,8 +28,22 @@ def configure_tensorflow() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(num_cores())
         tf.config.experimental.enable_tensor_float_32_execution(False)  # GPUs would round float32 to 10 bits
-        for gpu in tf.config.list_physical_devices("GPU"):
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
+        if gpus:
+            tf.config.set_visible_devices(gpus[own_gpu(len(gpus))], "GPU")
+
+
+def own_gpu(count: int) -> int:
+    """Returns which of a machine's GPUs this process uses: Beam numbers its processes, and they take GPUs in turn."""
+    number = _worker_number()
+    return 0 if number is None else number % count
+
+
+def _worker_number() -> int | None:
+    found = re.search(r"\d+$", os.environ.get("WORKER_ID", ""))
+    return int(found[0]) if found else None
 
 
 @contextlib.contextmanager
@@ -49,20 +64,19 @@ def _quiet_start() -> Iterator[None]:
 
 
 def resolve(precision: str) -> Device:
-    """Returns the first GPU, or else the processor, and the precision for it where that is "auto"."""
+    """Returns this process's GPU, or else the processor, and the precision for it where that is "auto"."""
     configure_tensorflow()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return device.cpu(precision)
-    if len(gpus) > 1:
+    if len(gpus) > 1 and _worker_number() is None:
         _logger.warning(
-            "1 of %d GPUs is used: for the others, start runs of other shards into the same output, each with its own "
-            "CUDA_VISIBLE_DEVICES",
-            len(gpus),
+            "1 of %d GPUs is used: --direct_running_mode=multi_processing --direct_num_workers=%d uses each in a process",
+            *(len(gpus), len(gpus)),
         )
-    details = tf.config.experimental.get_device_details(gpus[0])
+    details = tf.config.experimental.get_device_details(gpus[own_gpu(len(gpus))])
     name, capability = details.get("device_name", "GPU"), details.get("compute_capability", (0, 0))
     if precision != "auto":
         return Device(name, True, precision, "as configured")

@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 
 from transforms.predict.device import cpu
-from transforms.predict.tensorflow_device import configure_tensorflow, resolve
+from transforms.predict.tensorflow_device import configure_tensorflow, own_gpu, resolve
 
 
 @pytest.fixture
@@ -37,6 +37,19 @@ def test_several_gpus_are_not_passed_over_in_silence(gpus, caplog):
     gpus(2)
     resolve("auto")
     assert "1 of 2 GPUs is used" in caplog.text
+    assert "--direct_running_mode=multi_processing --direct_num_workers=2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("worker", "gpu"), [(None, 0), ("worker_0", 0), ("worker_1", 1), ("worker_5", 1), ("sdk-0-3", 1), ("other", 0)]
+)
+def test_processes_take_gpus_in_turn(gpus, caplog, monkeypatch, worker, gpu):
+    gpus(2)
+    if worker:
+        monkeypatch.setenv("WORKER_ID", worker)
+    assert own_gpu(2) == gpu
+    resolve("auto")
+    assert ("GPUs is used" in caplog.text) == (worker in (None, "other"))
 
 
 def test_float32_is_not_rounded_on_gpus():
