@@ -73,7 +73,7 @@ def resolve(precision: str) -> Device:
         return device.cpu(precision)
     if len(gpus) > 1 and _worker_number() is None:
         _logger.warning(
-            "1 of %d GPUs is used: --direct_running_mode=multi_processing --direct_num_workers=%d uses each in a process",
+            "1 of %d GPUs is used: --direct_running_mode=multi_processing --direct_num_workers=%d uses them all",
             *(len(gpus), len(gpus)),
         )
     details = tf.config.experimental.get_device_details(gpus[own_gpu(len(gpus))])
