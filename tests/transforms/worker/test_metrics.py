@@ -10,6 +10,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipeline import config
 from pipeline.run import graph
+from pipeline.run.fingerprint import fingerprint
 from pipeline.run.job import Job
 from tests.factories import FakeEngine, encode, engine_settings, gradient, shard, write_tar
 from transforms.output.layout import Layout
@@ -32,7 +33,7 @@ def run(folder, shards):
     """Runs the graph with a fake model of batches of 4; returns the counters and the distributions by name."""
     settings = config.parse({"model": {"source": "demo"}, "failures": {"max_fraction": 1.0}})
     layout, names = Layout(str(folder / "out")), [str(number) for number in range(256)]
-    job = Job(settings, layout, "run", {}, engine_settings(batch_size=4), 32, names, {})
+    job = Job(settings, layout, "run", {}, engine_settings(batch_size=4), 32, names, {"fingerprint": fingerprint({})})
     write_plan(job.plan_path, shards, f"{job.plan_path}.part")
     pipeline = beam.Pipeline(runner=FnApiRunner())
     graph.label_images(pipeline, job)
