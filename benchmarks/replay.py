@@ -84,12 +84,14 @@ def record(path: str, tar_path: str, model: str, preprocess: str) -> None:
     """Labels photographs with a real engine, and keeps what it says of them."""
     from transforms.model.settings import ModelSettings
     from transforms.read.batches import Decoder, read_batches
-    from transforms.read.webdataset import read_webdataset
+    from transforms.read.fields import USUAL_FIELDS
+    from transforms.read.formats import FORMATS
     from transforms.records import Shard
 
     engine = shared_engine(EngineSettings(model=ModelSettings(source=model, preprocess=preprocess)))
     shard = Shard("photographs", tar_path, "webdataset", "", 0)
-    (batch,) = list(read_batches(shard, read_webdataset(shard), Decoder(engine.side_px), RECORDED))[:1]
+    samples = FORMATS["webdataset"].read(shard, USUAL_FIELDS)
+    batch = next(read_batches(shard, samples, Decoder(engine.side_px), RECORDED))
     predictions = engine.predict(batch.pixels, [None] * len(batch.pixels))
     fields = {name: field for name, field in predictions._asdict().items() if field is not None}
     np.savez(path, num_classes=engine.num_classes, **fields)
