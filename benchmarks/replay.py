@@ -7,6 +7,7 @@ Empty maps would make boxes and thumbnails free. With a speed above zero the eng
 batch at a time and as long for it as a GPU of that speed would. The last line is a `Report` as JSON.
 """
 
+import functools
 import json
 import os
 import resource
@@ -26,6 +27,7 @@ from transforms.predict.engines import ENGINES, EngineKind, shared_engine
 from transforms.records import Predictions
 
 RECORDED = 320  # photographs
+CALLS: list[tuple[float, float]] = []  # of the simulated GPU in this process: begin, end
 
 
 class Report(NamedTuple):
@@ -58,14 +60,13 @@ class ReplayEngine:
         self._recorded = Predictions(**twice)
         self._speed, self._next = images_per_second, 0
         self._one_at_a_time = threading.Lock()
-        self.calls: list[tuple[float, float]] = []
 
     def predict(self, pixels: np.ndarray, labels: Labels) -> Predictions:
         if self._speed:
             with self._one_at_a_time:
                 begun = time.perf_counter()
                 time.sleep(len(pixels) / self._speed)
-                self.calls.append((begun, time.perf_counter()))
+                CALLS.append((begun, time.perf_counter()))
         first = self._next
         self._next = (first + len(pixels)) % self._count
         rows = np.arange(first, first + len(pixels)) % (2 * self._count)
@@ -73,19 +74,13 @@ class ReplayEngine:
 
     predict_piece = predict
 
-    def busy(self) -> float:
-        """Returns the share of the time from the first call to the last in which there was one."""
-        if not self.calls:
-            return 0.0
-        return sum(end - begin for begin, end in self.calls) / (self.calls[-1][1] - self.calls[0][0])
-
 
 def record(path: str, tar_path: str, model: str, preprocess: str) -> None:
     """Labels photographs with a real engine, and keeps what it says of them."""
     from transforms.model.settings import ModelSettings
     from transforms.read.batches import Decoder, read_batches
     from transforms.read.fields import USUAL_FIELDS
-    from transforms.read.formats import FORMATS
+    from transforms.read.formats.registry import FORMATS
     from transforms.records import Shard
 
     engine = shared_engine(EngineSettings(model=ModelSettings(source=model, preprocess=preprocess)))
@@ -101,20 +96,27 @@ def run(path: str, images_per_second: float, arguments: list[str]) -> Report:
     """Runs the command."""
     from pipeline import cli
 
-    engines: list[ReplayEngine] = []
-
-    def build(settings: EngineSettings) -> ReplayEngine:
-        engines.append(ReplayEngine(path, images_per_second, settings))
-        return engines[0]
-
-    ENGINES.insert(0, EngineKind(build))
+    ENGINES.insert(0, EngineKind(functools.partial(ReplayEngine, path, images_per_second)))
     exit_code = cli.main(["run", *arguments])
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return Report(exit_code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, engines[0].busy())
+    return Report(exit_code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, busy())
+
+
+def busy() -> float:
+    """Returns the share of the time from the simulated GPU's first call to its last in which there was one."""
+    if not CALLS:
+        return 0.0
+    return sum(end - begin for begin, end in CALLS) / (CALLS[-1][1] - CALLS[0][0])
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[0] == "record":
+        record(*arguments[1:])
+    else:
+        print(json.dumps(run(arguments[1], float(arguments[2]), arguments[3:])._asdict()))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "record":
-        record(*sys.argv[2:])
-    else:
-        print(json.dumps(run(sys.argv[2], float(sys.argv[3]), sys.argv[4:])._asdict()))
+    from benchmarks import replay  # Beam sends the engine's class by the name of its module
+
+    replay.main(sys.argv[1:])
