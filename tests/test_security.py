@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import config
 from pipeline.cli import main
-from pipeline.console import set_up_logging
+from pipeline.logs import set_up_logging
 from tests.shard_writers import photos, write_files
 from transforms.read.batches import as_text
 from transforms.store.credentials import has_credentials, redact
