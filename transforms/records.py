@@ -250,5 +250,5 @@ class ShardBatch:
         return self.predictions
 
     def after(self, stage: str, started: float, **changes: Any) -> "ShardBatch":
-        """Returns the batch as a stage leaves it that started at `started` of `time.perf_counter()`."""
+        """Returns the batch as a stage leaves it; `started` is when it started, by `time.perf_counter()`."""
         return replace(self, seconds=self.seconds | {stage: time.perf_counter() - started}, **changes)

@@ -5,6 +5,7 @@ import itertools
 import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -80,8 +81,8 @@ def make_plan(config: InputSettings, layout: Layout) -> Plan:
             changed.append(shard.shard_id)
         known.append(shard)
     new = [file for path, file in usable.items() if path not in planned]
-    numbers = _count_groups([*known, *elsewhere])
-    new_shards = [*_shard_files(new), *_image_groups(new, config.images_per_shard, numbers)]
+    groups = Counter(shard.uri for shard in [*known, *elsewhere] if shard.members)
+    new_shards = [*_shard_files(new), *_image_groups(new, config.images_per_shard, groups)]
     shards = [*known, *(_measure(with_labels(shard, others, config), files) for shard in new_shards)]
     _check_ids([*shards, *elsewhere])
     labels = others.intersection(path for shard in shards for path in shard_paths(shard))
@@ -186,12 +187,13 @@ def _shard_files(files: list[_InputFile]) -> Iterator[Shard]:
             yield Shard(_shard_id(name, file.path), file.path, file.format, version="", num_bytes=0)
 
 
-def _image_groups(files: list[_InputFile], images_per_shard: int, numbers: dict[str, int]) -> Iterator[Shard]:
-    """Yields virtual shards of image files, numbered on from those that a folder has already."""
+def _image_groups(files: list[_InputFile], images_per_shard: int, groups: Counter[str]) -> Iterator[Shard]:
+    """Yields virtual shards of image files, and counts them; `groups` are those that a folder has already."""
     images = sorted((file for file in files if file.format in _GROUPED), key=attrgetter("root", "format", "path"))
     for (root, format), members in itertools.groupby(images, key=attrgetter("root", "format")):
         while group := list(itertools.islice(members, images_per_shard)):
-            number = numbers[root] = numbers.get(root, -1) + 1
+            number = groups[root]
+            groups[root] += 1
             yield Shard(
                 shard_id=_shard_id(f"{posixpath.basename(root)}-{number:05d}", f"{root}#{number}"),
                 uri=root,
@@ -200,15 +202,6 @@ def _image_groups(files: list[_InputFile], images_per_shard: int, numbers: dict[
                 num_bytes=0,
                 members=tuple(posixpath.relpath(file.path, root) for file in group),
             )
-
-
-def _count_groups(shards: list[Shard]) -> dict[str, int]:
-    """Returns the highest number of the virtual shards of each folder."""
-    counts: dict[str, int] = {}
-    for shard in shards:
-        if shard.members:
-            counts[shard.uri] = counts.get(shard.uri, -1) + 1
-    return counts
 
 
 def _shard_id(name: str, uri: str) -> str:

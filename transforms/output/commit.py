@@ -51,7 +51,7 @@ def check_in_force(layout: Layout, of_run: str) -> None:
 def read_marker(layout: Layout, shard_id: str) -> ShardDone | None:
     """Returns the totals of a shard that is done, whatever settings and input it was done with; None if it is not.
 
-    A marker that is no marker, empty after a power cut for one, gives totals that no settings and no input have.
+    A damaged marker, such as a power cut leaves, gives totals that match no settings and no input.
     """
     try:
         marker = store.read_json(layout.marker(shard_id))

@@ -39,10 +39,10 @@ def read_plan(path: str) -> Iterator[Shard]:
 
 
 def _shard(values: dict[str, Any]) -> Shard:
-    """Returns the shard that a line of a plan speaks of.
+    """Returns the shard that a line of a plan describes.
 
     Raises:
-      ValueError, TypeError, AttributeError: it speaks of none.
+      ValueError, TypeError, AttributeError: it describes none.
     """
     sizes = values.get("output_bytes")
     shard = Shard(**(values | {"members": tuple(values.get("members", ())), "output_bytes": sizes and tuple(sizes)}))

@@ -19,13 +19,13 @@ _IMAGE_MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|.{4}ftypavi[fs]", re.DOTALL
 )
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZ"
-# not xz, which takes what memory a file asks for
+# xz is left out: a file could ask for any amount of memory
 _UNPACKERS: dict[bytes, Callable[[Any], Any]] = {_GZIP: gzip.open, _BZIP2: bz2.open}
 _MAX_LABEL = 2**31 - 1
 
 
 class BadSample(NamedTuple):
-    """A sample that can't be handed on. It has its place in the shard all the same, and becomes a reject."""
+    """A sample without an image that could be read. It keeps its place in the shard, and becomes a reject."""
 
     image_id: str
     uri: str
@@ -34,7 +34,7 @@ class BadSample(NamedTuple):
 
     @property
     def encoded(self) -> bytes:
-        """No bytes, where a sample has some."""
+        """No bytes: there is nothing to decode."""
         return b""
 
 

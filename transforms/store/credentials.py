@@ -1,4 +1,4 @@
-"""Credentials in URIs: found, so that they are refused where we are told one, and struck out where one is shown."""
+"""Credentials in URIs: a URI with some is refused where a user gives it, and they are struck out where it is shown."""
 
 import re
 

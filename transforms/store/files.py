@@ -1,6 +1,6 @@
 """Files on any store that Beam knows (local, gs://, s3://): the few operations that reading and committing need.
 
-On a store, a request that fails for a reason that may pass is made again.
+A request to a store that fails for what may be a temporary reason is made again.
 """
 
 import functools
@@ -35,7 +35,7 @@ def join(*parts: str) -> str:
 def _on_any_store(
     function: Callable[Concatenate[str, Arguments], Result],
 ) -> Callable[Concatenate[str, Arguments], Result]:
-    """Makes a function of a path fail on a store only as it does on a disk, and not before it was tried again."""
+    """Makes a function of a path repeat a request that fails on a store, and then raise what a disk would."""
 
     @functools.wraps(function)
     def wrapper(path: str, *args: Arguments.args, **options: Arguments.kwargs) -> Result:
@@ -45,7 +45,7 @@ def _on_any_store(
 
 
 def open_read(path: str) -> io.BufferedReader:
-    """Opens a file for reading its bytes as they are; on a store, what a broken connection left unread is read next."""
+    """Opens a file for reading its bytes as they are; on a store, reading survives broken connections."""
     if is_local(path):
         return open(path, "rb")
     return io.BufferedReader(ResumingFile(path), BUFFER_BYTES)
@@ -209,7 +209,7 @@ def sizes(folder: str) -> dict[str, int]:
 
 
 def flush_folder_of(path: str) -> None:
-    """Sees to it that a power cut does not take back the renaming of a local file; a store sees to it itself."""
+    """Makes the renaming of a local file outlast a power cut; stores do so by themselves."""
     if is_local(path):
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""A file of a store, of which reading continues where a connection broke."""
+"""A file of a store that is read further after a connection broke."""
 
 import contextlib
 import io
@@ -41,7 +41,7 @@ class ResumingFile(io.RawIOBase):
         return len(data)
 
     def _read_next(self, path: str, count: int) -> bytes:
-        """Returns the next bytes, of which the position stays before them; raises what the store raises."""
+        """Returns the next bytes and leaves the position as it is; raises what the store raises."""
         try:
             if self._file is None:
                 self._file = FileSystems.open(path, compression_type=RAW)

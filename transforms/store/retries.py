@@ -1,4 +1,4 @@
-"""Asking a store: a request that fails for a reason that may pass is made again, with growing pauses."""
+"""Asking a store: a request that fails for what may be a temporary reason is made again, with growing pauses."""
 
 import errno
 import logging
@@ -60,7 +60,7 @@ def ask(
     *args: Arguments.args,
     **options: Arguments.kwargs,
 ) -> Result:
-    """Calls a function that asks a store about a path, again where it fails for a reason that may pass.
+    """Calls a function that asks a store about a path, and calls it again where it fails for a temporary reason.
 
     What the function asks within is not asked again for itself.
 

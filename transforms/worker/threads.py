@@ -15,7 +15,7 @@ import numpy as np
 
 _WAITING_THREADS = 32  # of pools that wait and do not compute: for stores, or for other pools
 _PIECE = 8  # items that a thread takes at a time: to hand over each by itself would hold Python's lock for longer
-_PATIENCE_S = 0.1  # before who waits for room looks whether it is still wanted
+_PATIENCE_S = 0.1  # between two looks whether results are still wanted
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -27,7 +27,7 @@ def num_cores() -> int:
 
 @functools.cache
 def thread_pool(kind: str) -> ThreadPoolExecutor:
-    """Returns the process's pool for one kind of work. Kinds keep apart what must not queue behind each other.
+    """Returns the process's pool for one kind of work, which never queues behind work of another kind.
 
     A pool has as many threads as there are cores. Two have more, since they wait: "read" for disks and stores, "batch"
     for the engine and for other pools.
@@ -46,7 +46,7 @@ def map_in_pieces(
 
 
 class Budget:
-    """Bounds what is held at once, in any unit: those who would go beyond it wait, the first of them until it has room.
+    """Bounds what is held at once, in any unit. Whoever would exceed the limit waits, and is served in turn.
 
     What is larger than the limit is held alone.
     """
@@ -100,7 +100,7 @@ def map_ahead(
     A thread draws the items while their results are used. Errors of either are raised in the place of a result.
 
     Args:
-      ahead: what the items may cost together whose results were not asked for yet; one that costs more is alone.
+      ahead: the cost, at most, of all items whose results were not asked for yet; an item that costs more is alone.
       cost: of an item; by default items are counted.
     """
     results: queue.SimpleQueue[tuple[Future[Result], int] | None] = queue.SimpleQueue()

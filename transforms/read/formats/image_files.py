@@ -17,9 +17,9 @@ from transforms.store import files as store
 from transforms.worker.threads import map_ahead, thread_pool
 
 _LABEL_SUFFIXES = (".cls", ".json")
-_FILES_AHEAD = 64  # of a shard, read before they are asked for; and
-AHEAD_BYTES = 64 * limits.MIB  # that they hold together at most; a larger one is read ahead alone
-SMALL_BYTES = limits.MIB  # which are read ahead of any file on a store
+_FILES_AHEAD = 64  # of a shard that are read before they are asked for, at most
+AHEAD_BYTES = 64 * limits.MIB  # of those files together, at most; a larger file is read ahead alone
+SMALL_BYTES = limits.MIB  # of a file on a store that are read ahead at least; its size is not known
 
 
 def images_of(shard: Shard) -> list[str]:
@@ -89,7 +89,7 @@ def _limit_ahead(shard: Shard, member: str) -> int:
     try:
         size = os.path.getsize(store.join(shard.uri, member))
     except OSError:
-        return 0  # reading it says why
+        return 0  # reading it will say why
     return size if size <= limits.MAX_ENCODED_BYTES else 0
 
 

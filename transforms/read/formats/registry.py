@@ -1,10 +1,16 @@
-"""The formats of input. To add one, write a module with its reader and its `Format`, and name it in FORMATS."""
+"""The formats of input. To add one, write a module with its reader and its `Format`, and list that here."""
 
 import re
 
 from transforms.read.formats import image_files, parquet, tfrecord, webdataset
 
-FORMATS = {format.name: format for format in (webdataset.FORMAT, tfrecord.FORMAT, parquet.FORMAT, image_files.FORMAT)}
+_ALL = [
+    webdataset.FORMAT,
+    tfrecord.FORMAT,
+    parquet.FORMAT,
+    image_files.FORMAT,
+]
+FORMATS = {format.name: format for format in _ALL}
 NO_INPUT = ""  # what stands for the format of a file that is neither shard nor image
 _NO_INPUT_NAME = re.compile(
     r"(^|/)[._][^/]*$|\.(cls|csv|html?|idx|index|jsonl?|md|npy|npz|pickle|pkl|py|pyd|tsv|txt|xml|ya?ml)$"

@@ -36,7 +36,7 @@ class Member(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Zeros where a member should begin, and members behind them: two tar files in one, or lost members."""
+    """Zeros where a member should start, and members behind them: two tar files in one, or lost members."""
 
     message: str
 
@@ -150,12 +150,9 @@ class TarStream:
         if kind == b"\0" and name.endswith("/"):
             kind = b"5"  # as V7 says it
         if "size" in records:
-            try:
-                size = int(records["size"])
-            except ValueError:
-                size = -1
-            if size < 0:
+            if not records["size"].isdecimal():
                 raise TarError(f"a size of {records['size']!r} in the header at byte {self._position}")
+            size = int(records["size"])
         about = _KINDS.get(kind, "")
         if "linkpath" in records and kind not in (_HARD_LINK, _SYMBOLIC_LINK):
             raise TarError(f"where a link points to, for what is no link, before byte {self._position}")

@@ -70,9 +70,8 @@ def read_records(file: IO[bytes]) -> Iterator[bytes | None]:
 
 
 def _unpacked(file: io.BufferedReader) -> IO[bytes]:
-    return (
-        file if starts_record(file.peek(_HEADER.size)) else samples.unpacked(file)
-    )  # a plain record's length may look like gzip's magic
+    is_plain = starts_record(file.peek(_HEADER.size))  # its first length may look like the mark of gzip
+    return file if is_plain else samples.unpacked(file)
 
 
 def _read_data(file: IO[bytes], length: int) -> tuple[bytes | None, int]:

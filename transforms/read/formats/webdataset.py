@@ -24,7 +24,7 @@ class Unread(NamedTuple):
     reason: str
 
 
-Members = dict[str, bytes | Unread]  # of a sample: content by extension, empty where nobody wants it
+Members = dict[str, bytes | Unread]  # of a sample: content by extension, empty where it is not needed
 
 
 def read_webdataset(shard: Shard, fields: Fields = USUAL_FIELDS, ignored: Counter[str] | None = None) -> Samples:
@@ -67,7 +67,7 @@ class _Reader:
                 else:
                     yield from self._add(tar, member)
         except Exception as error:
-            # of the sample that is cut, what was not read may have been there: that it has no image can't be said
+            # the unread part of a cut sample may have held an image: a sample without one is not rejected for that
             if self._has_image():
                 for note in self._lost_label():
                     error.add_note(note)
@@ -105,7 +105,7 @@ class _Reader:
         return any(_is_image(extension, self._fields) for extension in self._members)
 
     def _lost_label(self) -> list[str]:
-        """Returns the note that the label of the current sample is lost, if it may be."""
+        """Returns a note that the label of the current sample may be lost; none where it can't be."""
         lost = self._key is not None and self._has_image() and label_extension(self._fields) not in self._members
         return [f"the label of {self._key!r}, if it had one, is lost"] if lost else []
 
