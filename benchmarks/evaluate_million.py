@@ -4,6 +4,7 @@ Writes rows with random 7x7 maps, whose contours are several times those of a ph
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import resource
@@ -77,7 +78,7 @@ def write_output(folder: str, truth_path: str, rows: int) -> None:
             pq.write_table(table, layout.images(shard.shard_id), row_group_size=ROWS_PER_GROUP)
             done = ShardDone(shard.shard_id, shard.uri, shard.version, "synthetic", count, count, 0)
             marker = layout.marker(shard.shard_id)
-            store.write_json(marker, done.to_json(), f"{marker}.part")
+            store.write_json(marker, dataclasses.asdict(done), f"{marker}.part")
             truth.writelines(
                 f"image-{start + i:09d},{(start + i) % CLASSES},{','.join(map(str, box))}\n"
                 for i, box in enumerate(boxes.tolist())

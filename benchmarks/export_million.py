@@ -7,6 +7,7 @@ pixel. What is written is deleted as soon as it is measured (YOLO and VOC make a
 """
 
 import argparse
+import dataclasses
 import hashlib
 import io
 import os
@@ -77,7 +78,7 @@ def write_output(output: str, inputs: str, rows: int) -> None:
         os.makedirs(os.path.dirname(layout.images(shard.shard_id)), exist_ok=True)
         pq.write_table(table, layout.images(shard.shard_id), row_group_size=512, compression="zstd")
         done = ShardDone(shard.shard_id, shard.uri, shard.version, FINGERPRINT, count, count, 0)
-        _write_json(layout.marker(shard.shard_id), done.to_json())
+        _write_json(layout.marker(shard.shard_id), dataclasses.asdict(done))
     _write_json(layout.settings, {"config": {"input": {"image_field": None, "label_field": None, "id_field": None}}})
     _write_json(layout.class_names, [f"kind {index}" for index in range(NUM_CLASSES)])
     write_plan(layout.plan, shards, f"{layout.plan}.part")

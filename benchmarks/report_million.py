@@ -7,6 +7,7 @@ command in a process of its own. With 1,000,000 rows it needs some 4 GB of disk,
 100,000 thumbnails as files.
 """
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -62,7 +63,7 @@ def write_output(root: pathlib.Path, num_rows: int) -> None:
             pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, layout.images(shard.shard_id), compression="zstd", row_group_size=ROW_GROUP_ROWS)
         done = ShardDone(shard.shard_id, shard.uri, "v", "f", len(rows), len(rows), 0, seconds={"predict": 50.0})
-        pathlib.Path(layout.marker(shard.shard_id)).write_text(json.dumps(done.to_json()))
+        pathlib.Path(layout.marker(shard.shard_id)).write_text(json.dumps(dataclasses.asdict(done)))
     write_plan(layout.plan, shards, f"{layout.plan}.part")
     store.write_json(
         layout.class_names, [f"class number {i}" for i in range(NUM_CLASSES)], f"{layout.class_names}.part"

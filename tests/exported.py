@@ -1,5 +1,6 @@
 """Outputs as a run leaves them, made without a model, for the tests of what people do with them."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -66,7 +67,7 @@ def commit(layout: Layout, shard: Shard, written: int, rejected: int = 0, **more
     write_plan(layout.plan, [*read_plan(layout.plan), shard], f"{layout.plan}.part")
     counts = written + rejected, written, rejected
     done = ShardDone(shard.shard_id, shard.uri, shard.version, "made", *counts, precision="float32", **more)
-    _write_json(layout.marker(shard.shard_id), done.to_json())
+    _write_json(layout.marker(shard.shard_id), dataclasses.asdict(done))
 
 
 def hash_of(image: Labelled) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -46,8 +46,7 @@ class Shard:
       version: changes when the input changes (size and modification time).
       num_bytes: of the input.
       members: the image files of a group, relative to `uri`; empty for a shard file.
-      output_bytes: its files of rows and of rejects in the output, 0 where there is none, as they were listed before
-        this run; None where they were not.
+      output_bytes: of its files of rows and of rejects when the output was listed, 0 for no file; None if it was not.
     """
 
     shard_id: str
@@ -126,8 +125,7 @@ class Box(NamedTuple):
 class Predictions(NamedTuple):
     """What the model says of a batch of n images, k classes each, most probable first.
 
-    The sample's own label, where it is asked for and not among the top k, is the last of the k; for other images that
-    place is not present, and what it holds means nothing.
+    The last place is for the sample's own label, where it is asked for and not among the top k; else it is not present.
 
     Attributes:
       class_index: (n, k) int32.
@@ -197,9 +195,6 @@ class ShardDone:
     def is_whole(self) -> bool:
         """Whether this is what a marker holds, and not what stands in for one that can't be read."""
         return bool(self.fingerprint)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def commit(layout: Layout, done: ShardDone, images_file: str, rejects_file: str 
     else:
         store.delete(layout.rejects(done.shard_id))
     marker_file = attempt_path(layout, done.run_id, done.shard_id, "marker")
-    store.write_json(layout.marker(done.shard_id), done.to_json(), marker_file)
+    store.write_json(layout.marker(done.shard_id), dataclasses.asdict(done), marker_file)
     try:
         check_in_force(layout, done.fingerprint)
     except OvertakenError:

@@ -100,7 +100,7 @@ def test_a_shard_is_committed_at_its_last_batch(layout):
         f"images/{SHARD_ID}.parquet",
         f"rejects/{SHARD_ID}.parquet",
     ]
-    assert store.read_json(layout.marker(SHARD_ID)) == done.to_json()
+    assert store.read_json(layout.marker(SHARD_ID)) == dataclasses.asdict(done)
     assert pq.read_table(layout.images(SHARD_ID))["index_in_shard"].to_pylist() == [0, 1, 2, 3, 4, 5]
     assert pq.read_table(layout.rejects(SHARD_ID))["index_in_shard"].to_pylist() == [6]
     bundle.finish_bundle()
