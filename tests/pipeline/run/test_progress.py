@@ -1,5 +1,4 @@
 import io
-import types
 
 import pytest
 import rich.console
@@ -8,8 +7,8 @@ from pipeline.run import progress
 from pipeline.run.progress import LiveSource, MarkerSource, State
 from tests.factories import labelled_batch, shard
 from tests.transforms.output.test_writer import write
+from transforms.output.commit import read_marker
 from transforms.output.layout import Layout
-from transforms.store import files as store
 from transforms.worker import live
 
 
@@ -50,13 +49,13 @@ def test_markers_that_can_not_be_read_count_later_and_once(tmp_path, monkeypatch
     source = MarkerSource(layout, shards)
     write(layout, *(labelled_batch(4, rejected=1, of=one) for one in shards))
 
-    def fail_at_b(path):
-        if "/b-" in path:
+    def fail_at_b(layout, shard_id):
+        if shard_id.startswith("b-"):
             raise OSError("the store is away")
-        return store.read_json(path)
+        return read_marker(layout, shard_id)
 
     with monkeypatch.context() as patch:
-        patch.setattr(progress, "store", types.SimpleNamespace(read_json=fail_at_b))
+        patch.setattr(progress, "read_marker", fail_at_b)
         with pytest.raises(OSError, match="away"):
             source.state()
         assert source.state() == State(0, 0, 0.0)  # a store in trouble is not asked again at once
